@@ -1,0 +1,164 @@
+"""Columns of prepared entries: flat arrays, memory-mapped from ``.npy``, gathered by index on the device where they live."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from molbt.errors import DataError, ShapeError
+
+# torch has few operations for unsigned integers: such arrays are held as the signed type of the same width and read back by masking.
+_UNSIGNED_AS_SIGNED = {np.dtype(np.uint16): np.dtype(np.int16), np.dtype(np.uint32): np.dtype(np.int32)}
+_MASK_OF = {torch.int16: 0xFFFF, torch.int32: 0xFFFFFFFF}
+
+
+@dataclass(frozen=True)
+class FixedColumn:
+    """Entries of one shape: ``values`` of shape ``(entries, ...)``."""
+
+    values: Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def gather(self, index: Tensor) -> Tensor:
+        """Return the entries at ``index`` (``(batch,)`` int64): shape ``(batch, ...)``."""
+        return self.values.index_select(0, index)
+
+    def to(self, device: torch.device | str) -> "FixedColumn":
+        return FixedColumn(self.values.to(device))
+
+    @classmethod
+    def from_numpy(cls, values: np.ndarray) -> "FixedColumn":
+        return cls(torch.from_numpy(values))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["FixedColumn"]) -> "FixedColumn":
+        return cls(torch.cat([part.values for part in parts]))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays a directory stores, by file name without the ending."""
+        return {"values": self.values.cpu().numpy()}
+
+
+@dataclass(frozen=True)
+class RaggedBatch:
+    """Gathered items of a batch: ``fields[name]`` has one number per item, ``row_of_item`` tells which row it belongs to."""
+
+    fields: dict[str, Tensor]
+    row_of_item: Tensor
+    offsets: Tensor
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.offsets) - 1
+
+
+@dataclass(frozen=True)
+class RaggedColumn:
+    """Entries of varying length: entry ``i`` has the items ``offsets[i]:offsets[i + 1]`` of each field.
+
+    Parameters
+    ----------
+    fields : dict of Tensor of shape (items,) or (items, ...)
+        Unsigned 16- and 32-bit fields are held as the signed type of the same width; ``unsigned`` names them.
+    offsets : Tensor of shape (entries + 1,), int64
+    unsigned : frozenset of str
+        Fields that ``gather`` reads as unsigned (they come out as int64).
+    """
+
+    fields: dict[str, Tensor]
+    offsets: Tensor
+    unsigned: frozenset[str] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def gather(self, index: Tensor) -> RaggedBatch:
+        """Return the items of the entries at ``index`` (``(batch,)`` int64), in the order of ``index``."""
+        starts = self.offsets.index_select(0, index)
+        lengths = self.offsets.index_select(0, index + 1) - starts
+        offsets = torch.zeros(len(index) + 1, dtype=torch.int64, device=lengths.device)
+        torch.cumsum(lengths, 0, out=offsets[1:])
+        row_of_item = torch.repeat_interleave(lengths)
+        position = torch.arange(len(row_of_item), device=lengths.device)
+        position += (starts - offsets[:-1]).index_select(0, row_of_item)
+        fields = {}
+        for name, values in self.fields.items():
+            taken = values.index_select(0, position)
+            fields[name] = taken.to(torch.int64) & _MASK_OF[taken.dtype] if name in self.unsigned else taken
+        return RaggedBatch(fields, row_of_item, offsets)
+
+    def to(self, device: torch.device | str) -> "RaggedColumn":
+        fields = {name: values.to(device) for name, values in self.fields.items()}
+        return RaggedColumn(fields, self.offsets.to(device), self.unsigned)
+
+    @classmethod
+    def from_numpy(cls, fields: Mapping[str, np.ndarray], offsets: np.ndarray) -> "RaggedColumn":
+        tensors, unsigned = {}, set()
+        for name, values in fields.items():
+            if len(values) != offsets[-1]:
+                raise ShapeError(f"field {name!r} has {len(values)} items, but the offsets end at {offsets[-1]}")
+            if values.dtype in _UNSIGNED_AS_SIGNED:
+                unsigned.add(name)
+                values = values.view(_UNSIGNED_AS_SIGNED[values.dtype])
+            tensors[name] = torch.from_numpy(values)
+        return cls(tensors, torch.from_numpy(offsets.astype(np.int64, copy=False)), frozenset(unsigned))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["RaggedColumn"]) -> "RaggedColumn":
+        first = parts[0]
+        fields = {name: torch.cat([part.fields[name] for part in parts]) for name in first.fields}
+        shifts = np.cumsum([0, *(int(part.offsets[-1]) for part in parts)])
+        offsets = [first.offsets[:1], *(part.offsets[1:] + int(s) for part, s in zip(parts, shifts, strict=False))]
+        return cls(fields, torch.cat(offsets), first.unsigned)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays a directory stores, by file name without the ending; unsigned fields get their own type back."""
+        signed_to_unsigned = {signed: unsigned for unsigned, signed in _UNSIGNED_AS_SIGNED.items()}
+        stored = {"offsets": self.offsets.cpu().numpy()}
+        for name, values in self.fields.items():
+            array = values.cpu().numpy()
+            stored[f"field.{name}"] = array.view(signed_to_unsigned[array.dtype]) if name in self.unsigned else array
+        return stored
+
+
+Column = FixedColumn | RaggedColumn
+
+
+def write_column(column: Column, directory: Path) -> None:
+    """Write a column as ``.npy`` files into a new directory (the caller renames it into place)."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, array in column.arrays().items():
+        with open(directory / f"{name}.npy", "wb") as file:
+            np.save(file, array, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_column(directory: Path) -> Column:
+    """Read a column, memory-mapped.
+
+    Raises
+    ------
+    DataError
+        If the directory holds neither ``values.npy`` nor ``offsets.npy``.
+    """
+    if (directory / "values.npy").exists():
+        return FixedColumn.from_numpy(_open_array(directory / "values.npy"))
+    if not (directory / "offsets.npy").exists():
+        raise DataError(f"expected values.npy or offsets.npy in {directory}, found neither; prepare the corpus again")
+    fields = {path.name[6:-4]: _open_array(path) for path in sorted(directory.glob("field.*.npy"))}
+    return RaggedColumn.from_numpy(fields, np.load(directory / "offsets.npy", allow_pickle=False))
+
+
+def _open_array(path: Path) -> np.ndarray:
+    # Mode "c" (copy on write) keeps the file as it is and lets torch take the array without a copy; an empty file cannot be mapped.
+    try:
+        return np.load(path, mmap_mode="c", allow_pickle=False)
+    except ValueError:
+        return np.load(path, allow_pickle=False)
