@@ -1,0 +1,101 @@
+"""The twin model: encoders and projectors of two or more views."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from molbt.config import RunConfig, ViewConfig
+from molbt.errors import ConfigError, suggestion
+from molbt.modalities.base import Modality
+from molbt.nn.encoder import Encoder
+from molbt.nn.mlp import Projector
+
+
+class TwinModel(nn.Module):
+    """Encoders and projectors of the views of a run.
+
+    Views that share an encoder share its projector too. An encoder is known by its key: the name of the first view that uses it.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Its sections ``views``, ``encoder``, ``projector`` and ``molecules`` decide the model.
+    fitted : mapping of mapping of Tensor
+        For each encoder key, what its modality learned from training rows (``Modality.fit``); none for modalities that learn nothing.
+    """
+
+    def __init__(self, config: RunConfig, fitted: Mapping[str, Mapping[str, Tensor]]) -> None:
+        super().__init__()
+        self.config = config
+        self.modalities: dict[str, Modality] = {name: view.build_modality() for name, view in config.views.items()}
+        self._key_of_view = encoder_keys(config)
+        self.encoders = nn.ModuleDict()
+        self.projectors = nn.ModuleDict()
+        for view, key in self._key_of_view.items():
+            if key not in self.encoders:
+                parameters = {**config.encoder, **config.views[view].encoder}
+                encoder = _build_encoder(self.modalities[view], parameters, fitted.get(key, {}))
+                self.encoders[key] = encoder
+                self.projectors[key] = Projector(encoder.embedding_dim, config.projector.widths)
+
+    def encoder_key(self, view: str) -> str:
+        """Return the key of the encoder that a view uses."""
+        if view not in self._key_of_view:
+            raise ConfigError(f"unknown view {view!r}{suggestion(view, self._key_of_view)}")
+        return self._key_of_view[view]
+
+    def encoder_of(self, view: str) -> Encoder:
+        return self.encoders[self.encoder_key(view)]  # type: ignore[return-value]
+
+    def projector_of(self, view: str) -> Projector:
+        return self.projectors[self.encoder_key(view)]  # type: ignore[return-value]
+
+    def embedding_dim(self, view: str) -> int:
+        return self.encoder_of(view).embedding_dim
+
+    def projection_dim(self, view: str) -> int:
+        return self.projector_of(view).projection_dim
+
+    def encode(self, view: str, batch: Any, output: str = "embedding") -> Tensor:
+        """Return embeddings ``(batch, embedding_dim)``, or another output of the view's encoder."""
+        return self.encoder_of(view)(batch, output)
+
+    def project(self, view: str, embedding: Tensor) -> Tensor:
+        """Return projections ``(batch, projection_dim)`` of embeddings."""
+        return self.projector_of(view)(embedding)
+
+
+def encoder_keys(config: RunConfig) -> dict[str, str]:
+    """Return, for each view, the key of its encoder: the first view with the same modality, column, preparation and encoder settings."""
+    keys: dict[str, str] = {}
+    seen: list[tuple[ViewConfig, dict[str, Any], str]] = []
+    for name, view in config.views.items():
+        preparation = view.build_modality().preparation()
+        for other, other_preparation, key in seen:
+            same_input = (view.modality, view.column, preparation) == (other.modality, other.column, other_preparation)
+            if same_input and view.encoder == other.encoder and view.share_encoder and other.share_encoder:
+                keys[name] = key
+                break
+        else:
+            keys[name] = name
+            seen.append((view, preparation, name))
+    return keys
+
+
+def _build_encoder(modality: Modality, parameters: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> Encoder:
+    valid = [name for name in inspect.signature(modality.build_encoder).parameters if name != "fitted"]
+    for name in parameters:
+        if name not in valid:
+            raise ConfigError(f"unknown key {name!r} in the encoder section for {type(modality).__name__}{suggestion(name, valid)}")
+    return modality.build_encoder(fitted=fitted, **parameters)
+
+
+def reset_randomly(twin: TwinModel, seed: int) -> TwinModel:
+    """Return an untrained twin of the same configuration and fitted arrays: the control that shows what training adds."""
+    fitted = {key: dict(encoder.fitted.named_buffers()) for key, encoder in twin.encoders.items()}  # type: ignore[union-attr]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return TwinModel(twin.config, fitted)
