@@ -156,6 +156,36 @@ def read_column(directory: Path) -> Column:
     return RaggedColumn.from_numpy(fields, np.load(directory / "offsets.npy", allow_pickle=False))
 
 
+def merge_columns(parts: Sequence[Path], directory: Path) -> None:
+    """Write the concatenation of stored columns into a new directory, one part in memory at a time."""
+    directory.mkdir(parents=True)
+    for name in sorted(path.name for path in parts[0].glob("*.npy")):
+        arrays = [np.load(part / name, mmap_mode="r", allow_pickle=False) if _n_items(part / name) else None for part in parts]
+        kept = [array for array in arrays if array is not None]
+        if not kept:
+            kept = [np.load(parts[0] / name, allow_pickle=False)]
+        is_offsets = name == "offsets.npy"
+        length = sum(len(array) - is_offsets for array in kept) + is_offsets
+        merged = np.lib.format.open_memmap(directory / name, mode="w+", dtype=kept[0].dtype, shape=(length, *kept[0].shape[1:]))
+        place, shift = int(is_offsets), 0
+        if is_offsets:
+            merged[0] = 0
+        for array in kept:
+            content = array[1:] + shift if is_offsets else array
+            merged[place : place + len(content)] = content
+            place += len(content)
+            shift += int(array[-1]) if is_offsets else 0
+        merged.flush()
+        with open(directory / name, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def _n_items(path: Path) -> int:
+    with open(path, "rb") as file:
+        np.lib.format.read_magic(file)
+        return int(np.prod(np.lib.format.read_array_header_1_0(file)[0]))
+
+
 def _open_array(path: Path) -> np.ndarray:
     # Mode "c" (copy on write) keeps the file as it is and lets torch take the array without a copy; an empty file cannot be mapped.
     try:

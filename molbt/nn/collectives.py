@@ -1,7 +1,10 @@
-"""Sums over data-parallel ranks that carry gradient; on one process they are the identity.
+"""Exchange between data-parallel ranks that carries gradient; on one process every function here is the identity.
 
-``torch.distributed.nn.functional.all_reduce`` is deprecated and plain ``all_reduce`` drops the gradient of the other ranks: with W ranks
-a loss that uses it trains with 1/W of its gradient.
+Convention of the gradients: every rank back-propagates its own scalar, and the trainer averages parameter gradients over ranks. The
+backward of an exchange therefore sums the gradients of all ranks: each rank then holds the gradient of the *sum* of the ranks' scalars,
+and the average turns it into that of their mean. An objective may report the full value on every rank (Barlow Twins) or the mean over
+its own rows (InfoNCE): both give the parameter gradient of one process on the whole batch. Plain ``all_reduce`` drops what the other
+ranks contribute and trains with 1/W of the gradient; ``torch.distributed.nn.functional.all_reduce`` is deprecated.
 """
 
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def world_size() -> int:
@@ -21,40 +25,66 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-class _SumOverRanks(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:
-        total = value.clone()
-        dist.all_reduce(total, op=dist.ReduceOp.SUM)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        gradient = gradients[0].contiguous().clone()
-        dist.all_reduce(gradient, op=dist.ReduceOp.SUM)
-        return gradient
-
-
-class _GatherRows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        ctx.rank, ctx.n = dist.get_rank(), len(rows)
-        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        gradient = gradients[0].contiguous().clone()
-        dist.all_reduce(gradient, op=dist.ReduceOp.SUM)
-        return gradient[ctx.rank * ctx.n : (ctx.rank + 1) * ctx.n]
+def rows_per_rank(rows: Tensor) -> list[int]:
+    """Return how many rows each rank holds, in rank order. On a GPU with several ranks this waits for the device."""
+    if world_size() == 1:
+        return [len(rows)]
+    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world_size())]
+    dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
+    return torch.cat(counts).tolist()
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """Return the sum of a tensor over all ranks; the gradient is summed over the ranks too."""
+    """Return the sum of a tensor over all ranks, the same on each; carries gradient."""
     return _SumOverRanks.apply(value) if world_size() > 1 else value
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """Return the rows of all ranks in rank order, ``(ranks · batch, width)``; every rank must hold as many. Carries gradient."""
-    return _GatherRows.apply(rows) if world_size() > 1 else rows
+    """Return the rows of all ranks in rank order; carries gradient.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (batch, ...)
+        ``batch`` may differ between ranks and may be 0; the other sizes and the dtype may not.
+
+    Returns
+    -------
+    Tensor of shape (sum of the batches, ...)
+    """
+    return _GatherRows.apply(rows, rows_per_rank(rows)) if world_size() > 1 else rows
+
+
+class _SumOverRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return _summed(value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _summed(gradients[0])
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
+        start = sum(counts[: rank()])
+        ctx.own = slice(start, start + len(rows))
+        # all_gather moves tensors of one size: shorter batches travel padded to the longest.
+        padded = rows.new_zeros(max(counts), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _summed(gradients[0])[ctx.own], None
+
+
+def _summed(value: Tensor) -> Tensor:
+    # all_reduce works in place and on contiguous memory only.
+    total = value.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total, op=dist.ReduceOp.SUM)
+    return total

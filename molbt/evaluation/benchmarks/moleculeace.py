@@ -1,0 +1,113 @@
+"""MoleculeACE: potency on targets with activity cliffs, published splits."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from molbt.errors import ConfigError, DataError, suggestion
+from molbt.evaluation.benchmarks.base import RESULT_COLUMNS, Benchmark, Task
+
+LABEL = "y [pEC50/pKi]"
+_COLUMNS = ("smiles", LABEL, "cliff_mol", "split")
+_ENDING = ".csv.gz"
+
+
+class MoleculeACE(Benchmark):
+    """One regression task per ChEMBL target: pKi or pEC50 (−log10 of mol/L), RMSE on all test molecules and on those with an activity cliff.
+
+    Parameters
+    ----------
+    data_dir : path
+        Folder that holds ``moleculeace/``.
+    targets : sequence of str, optional
+        Names such as ``CHEMBL1862_Ki``; all by default.
+    limit : int, optional
+        Only the first so many targets, in the order of their names.
+
+    Raises
+    ------
+    DataError
+        If the folder or its files are missing.
+    ConfigError
+        If a target is not in the folder, or the limit is below 1.
+
+    References
+    ----------
+    van Tilborg, Alenicheva and Grisoni, "Exposing the limitations of molecular machine learning with activity cliffs", J. Chem. Inf. Model. 62 (2022)
+    5938–5951, https://doi.org/10.1021/acs.jcim.2c01073
+    """
+
+    name: ClassVar[str] = "moleculeace"
+
+    def __init__(self, data_dir: str | Path, *, targets: Sequence[str] | None = None, limit: int | None = None) -> None:
+        self.directory = Path(data_dir) / "moleculeace"
+        available = sorted(path.name.removesuffix(_ENDING) for path in self.directory.glob(f"CHEMBL*{_ENDING}"))
+        if not available:
+            raise DataError(
+                f"expected the targets of MoleculeACE (CHEMBL*{_ENDING}) in {self.directory}, found none; "
+                "give the folder that holds moleculeace/ as data_dir"
+            )
+        for target in targets or ():
+            if target not in available:
+                raise ConfigError(f"unknown target {target!r} in {self.directory}{suggestion(target, available)}")
+        if limit is not None and limit < 1:
+            raise ConfigError(f"limit must be at least 1, got {limit}")
+        self.targets = [name for name in available if targets is None or name in targets][:limit]
+
+    def tasks(self) -> Iterator[Task]:
+        for target in self.targets:
+            yield self._task(target)
+
+    def metrics(self, task: Task) -> tuple[str, ...]:
+        return ("rmse", "rmse_cliff")
+
+    def published(self) -> pd.DataFrame:
+        """Return the results of van Tilborg et al. 2022 on these targets; ``features`` reads "ECFP (published)", ``head`` their algorithm."""
+        table = pd.read_csv(self.directory / "published_results.csv")
+        sizes = pd.read_csv(self.directory / "targets.csv").set_index("Dataset")
+        table = table[table["dataset"].isin(self.targets)].sort_values(["dataset", "descriptor", "algorithm"], kind="stable")
+        parts = []
+        for metric, column, n_test in (
+            ("rmse", "rmse", "Test compounds"),
+            ("rmse_cliff", "cliff_rmse", "Test cliff compounds"),
+        ):
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "benchmark": self.name,
+                        "task": table["dataset"],
+                        "split": "published",
+                        "repeat": 0,
+                        "features": table["descriptor"] + " (published)",
+                        "head": table["algorithm"],
+                        "metric": metric,
+                        "value": table[column].astype(np.float64),
+                        "n_train": table["dataset"].map(sizes["Train compounds"]),
+                        "n_test": table["dataset"].map(sizes[n_test]),
+                    }
+                )
+            )
+        return pd.concat(parts, ignore_index=True)[list(RESULT_COLUMNS)]
+
+    def settings(self) -> dict[str, Any]:
+        return {"label": LABEL}
+
+    def _task(self, target: str) -> Task:
+        path = self.directory / f"{target}{_ENDING}"
+        frame = pd.read_csv(path)
+        missing = [column for column in _COLUMNS if column not in frame.columns]
+        if missing:
+            raise DataError(f"expected the columns {missing} in {path}, got {list(frame.columns)}; get the file again")
+        odd = sorted(set(frame["split"]) - {"train", "test"})
+        if odd:
+            raise DataError(f"expected 'train' or 'test' in the column 'split' of {path}, got {odd[:5]}; get the file again")
+        return Task(
+            name=target,
+            frame=frame,
+            y=frame[LABEL].to_numpy(np.float64),
+            parts={part: np.flatnonzero(frame["split"] == part) for part in ("train", "test")},
+            groups={"cliff": (frame["cliff_mol"] == 1).to_numpy()},
+        )

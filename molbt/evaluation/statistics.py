@@ -1,0 +1,127 @@
+"""What a results table says: means over tasks with 95 % intervals, and paired differences to a control.
+
+The unit is the task: repeats of a task are averaged first, and so are tasks that a caller declares to belong together (correlated columns of one
+data set). Intervals are Student's t over these units; they are not corrected for the number of comparisons.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from molbt.errors import DataError
+from molbt.evaluation.metrics import find_metric
+
+CONFIDENCE = 0.95
+GroupOf = Callable[[str], str]
+"""From the name of a task to the name of the unit it is averaged into."""
+
+
+def summarise(results: pd.DataFrame, *, group_of: GroupOf | None = None) -> pd.DataFrame:
+    """Return the mean of each metric over tasks, per features and head.
+
+    Parameters
+    ----------
+    results : DataFrame
+        As ``evaluate`` returns it.
+    group_of : callable, optional
+        Tasks with the same group are averaged into one unit first. By default each task is a unit.
+
+    Returns
+    -------
+    DataFrame
+        Columns benchmark, metric, features, head, mean, standard_error, ci_low, ci_high (95 % t-interval), n_tasks (units with a defined value)
+        and n_undefined (rows of ``results`` whose value is NaN, left out). With one unit the standard error and the interval are NaN.
+        Within a benchmark and a metric the best mean comes first.
+    """
+    units = _unit_values(results, group_of)
+    undefined = results["value"].isna().groupby([results[column] for column in _CELL]).sum()
+    rows = []
+    for key, values in units.groupby(level=_CELL, sort=True):
+        mean, error, low, high = _interval(values.dropna().to_numpy())
+        rows.append((*key, mean, error, low, high, int(values.notna().sum()), int(undefined[key])))
+    table = pd.DataFrame(rows, columns=[*_CELL, "mean", "standard_error", "ci_low", "ci_high", "n_tasks", "n_undefined"])
+    signs = table["metric"].map(_sign).astype(float)
+    order = table.assign(rank=-signs * table["mean"]).sort_values(["benchmark", "metric", "rank", "features", "head"], kind="stable")
+    return order.drop(columns="rank").reset_index(drop=True)
+
+
+def paired_differences(results: pd.DataFrame, control: tuple[str, str], *, group_of: GroupOf | None = None) -> pd.DataFrame:
+    """Return the difference of each features and head to a control, task by task.
+
+    Parameters
+    ----------
+    results : DataFrame
+        As ``evaluate`` returns it.
+    control : (features, head)
+        What the others are compared with.
+    group_of : callable, optional
+        As in ``summarise``.
+
+    Returns
+    -------
+    DataFrame
+        Columns benchmark, metric, features, head, control, mean_difference (value − control, in the metric's own direction), ci_low, ci_high (95 %
+        paired t-interval over tasks), n_tasks (units where both have a value), wins and losses (units better and worse than the control; ties are
+        neither), claim. ``claim`` is "better" or "worse" only when the interval excludes zero, otherwise "no difference shown";
+        with one unit there is no interval and so no claim.
+
+    Raises
+    ------
+    DataError
+        If the control is not in the results.
+    """
+    units = _unit_values(results, group_of)
+    cells = set(zip(results["features"], results["head"], strict=True))
+    if tuple(control) not in cells:
+        listed = ", ".join(f"{features} × {head}" for features, head in sorted(cells))
+        raise DataError(f"the control {control[0]} × {control[1]} is not in the results ({listed or 'which are empty'}); choose one of these")
+    rows = []
+    for (benchmark, metric), values in units.groupby(level=["benchmark", "metric"], sort=True):
+        wide = values.droplevel(["benchmark", "metric"]).unstack(["features", "head"])
+        if tuple(control) not in wide.columns:
+            continue
+        for features, head in sorted(set(wide.columns) - {tuple(control)}):
+            difference = (wide[features, head] - wide[tuple(control)]).dropna().to_numpy()
+            mean, _, low, high = _interval(difference)
+            gains = _sign(metric) * difference
+            claim = _claim(_sign(metric), low, high)
+            counts = len(difference), int((gains > 0).sum()), int((gains < 0).sum())
+            rows.append((benchmark, metric, features, head, " × ".join(control), mean, low, high, *counts, claim))
+    names = ["control", "mean_difference", "ci_low", "ci_high", "n_tasks", "wins", "losses", "claim"]
+    return pd.DataFrame(rows, columns=[*_CELL, *names])
+
+
+_CELL = ["benchmark", "metric", "features", "head"]
+
+
+def _unit_values(results: pd.DataFrame, group_of: GroupOf | None) -> pd.Series:
+    """One value per cell and unit: repeats averaged within a task, then tasks within a unit. Undefined values are left out of each mean."""
+    per_task = results.groupby([*_CELL, "task"], sort=True)["value"].mean()
+    if group_of is None:
+        return per_task
+    units = per_task.index.get_level_values("task").map(group_of).rename("unit")
+    return per_task.groupby([*(per_task.index.get_level_values(name) for name in _CELL), units]).mean()
+
+
+def _interval(values: np.ndarray) -> tuple[float, float, float, float]:
+    """Mean, standard error, and the bounds of the t-interval; NaN where there are too few values."""
+    if len(values) == 0:
+        return np.nan, np.nan, np.nan, np.nan
+    mean = float(values.mean())
+    if len(values) == 1:
+        return mean, np.nan, np.nan, np.nan
+    error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
+    return mean, error, mean - half, mean + half
+
+
+def _claim(sign: int, low: float, high: float) -> str:
+    if not (low > 0 or high < 0):
+        return "no difference shown"
+    return "better" if (low > 0) == (sign > 0) else "worse"
+
+
+def _sign(metric: str) -> int:
+    return 1 if find_metric(metric)[0].larger_is_better else -1

@@ -1,0 +1,161 @@
+"""Saving and loading twin models: ``config.json``, ``model.safetensors`` and a card; nothing executable.
+
+The SHA-256 of the weights stands in ``config.json``: safetensors itself accepts most flipped bits.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as dump_tensors
+from torch import Tensor
+
+from molbt import __version__
+from molbt.config import RunConfig
+from molbt.data.files import atomic_write
+from molbt.errors import CheckpointError, ConfigError
+from molbt.model.twin_model import TwinModel
+
+FORMAT = "molbt.twin_model"
+FORMAT_VERSION = 1
+_MAX_CONFIG_BYTES = 8 << 20
+
+
+def save_pretrained(twin: TwinModel, directory: str | Path, *, facts: Mapping[str, Any] | None = None) -> Path:
+    """Write a model into a directory and return it.
+
+    Parameters
+    ----------
+    twin : TwinModel
+    directory : path
+        Made if it is missing; files of the same names are replaced, each in one step.
+    facts : mapping, optional
+        JSON values about the training for the card and for ``config.json``: data, molecules seen, versions.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    weights = dump_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in twin.state_dict().items()})
+    config = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "molbt_version": __version__,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "run_config": twin.config.as_dict(),
+        "facts": dict(facts or {}),
+    }
+    # The description is written last: a model directory without it is not a model.
+    for name, content in (
+        ("model.safetensors", weights),
+        ("README.md", _card(config, n_parameters=sum(p.numel() for p in twin.encoders.parameters())).encode()),
+        ("config.json", json.dumps(config, indent=1).encode()),
+    ):
+        with atomic_write(directory / name) as file:
+            file.write(content)
+    return directory
+
+
+def from_pretrained(path: str | Path) -> TwinModel:
+    """Load a model from a model directory or from a run directory (its ``model`` folder), in evaluation mode on the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        If no model is there, if it is of another format, or if the weights do not match their checksum.
+    """
+    directory = find_model(path)
+    config = read_config(directory)
+    try:
+        content = (directory / "model.safetensors").read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"expected weights in {directory / 'model.safetensors'}: {error}; copy the whole model directory") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != config["sha256"]:
+        raise CheckpointError(
+            f"{directory / 'model.safetensors'} is damaged: its SHA-256 should begin {config['sha256'][:12]}, found {found[:12]}; "
+            "copy it again or retrain"
+        )
+    try:
+        state = load_tensors(content)
+        twin = TwinModel(RunConfig.from_dict(config["run_config"], source=str(directory / "config.json")), fitted_of(state))
+        twin.load_state_dict(state)
+    except (SafetensorError, ConfigError, RuntimeError) as error:
+        raise CheckpointError(f"the model in {directory} does not fit this version of molbt ({__version__}): {error}") from error
+    return twin.eval()
+
+
+def find_model(path: str | Path) -> Path:
+    """Return the model directory that a path means: itself, or the ``model`` folder of a run."""
+    path = Path(path)
+    for candidate in (path, path / "model"):
+        if (candidate / "config.json").is_file():
+            return candidate
+    state = "is empty or holds no model" if path.exists() else "does not exist"
+    raise CheckpointError(f"expected a model or a finished run at {path}, which {state}; make one with: molbt pretrain FILE -o {path}")
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """Return ``config.json`` of a model directory, checked for format and version."""
+    path = directory / "config.json"
+    if path.stat().st_size > _MAX_CONFIG_BYTES:
+        raise CheckpointError(f"{path} has {path.stat().st_size} bytes; a model's description has at most {_MAX_CONFIG_BYTES}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is not valid JSON ({error}); copy it again or retrain") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise CheckpointError(f"expected a description of format {FORMAT!r} in {path}; this is something else")
+    if config.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {config.get('format_version')}, this molbt ({__version__}) reads {FORMAT_VERSION}; "
+            f"use molbt {config.get('molbt_version')}"
+        )
+    missing = {"sha256", "run_config"} - config.keys()
+    if missing:
+        raise CheckpointError(f"{path} lacks {', '.join(sorted(missing))}; copy it again or retrain")
+    return config
+
+
+def fitted_of(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Return what a state holds of each encoder's fitted arrays, by encoder key and name."""
+    fitted: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        parts = name.split(".")
+        if len(parts) == 4 and parts[0] == "encoders" and parts[2] == "fitted":
+            fitted.setdefault(parts[1], {})[parts[3]] = tensor
+    return fitted
+
+
+def _card(config: Mapping[str, Any], *, n_parameters: int) -> str:
+    run, facts = config["run_config"], config["facts"]
+    views = "\n".join(f"- `{name}`: {view['modality']} of column `{view['column']}`" for name, view in run["views"].items())
+    objectives = ", ".join(f"{o['name']} (weight {o['weight']:g})" for o in run["objectives"])
+    listed = "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in facts.items()) or "- not recorded"
+    return f"""# A molbt encoder
+
+Embeddings of width {run["encoder"]["embedding_dim"]}; {n_parameters:,} parameters in the encoders.
+
+## Views
+{views}
+
+## Training
+- objectives: {objectives}
+{listed}
+
+## Use
+```python
+from molbt import MoleculeFeaturizer
+
+features = MoleculeFeaturizer("path/to/this/directory").fit_transform(["CCO", "c1ccccc1O"])
+```
+
+## Limits
+Whether these features help a task is an open question until a table with controls answers it:
+`molbt evaluate table FILE --target COLUMN --model DIRECTORY` prints the same task with plain fingerprints, descriptors,
+a principal-component analysis of the encoder's inputs and the same encoder untrained.
+
+Written by molbt {config["molbt_version"]}; weights SHA-256 `{config["sha256"]}`.
+"""

@@ -1,0 +1,70 @@
+"""Mean and variance of each column over the global batch, with gradient."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from molbt.nn.collectives import sum_over_ranks
+
+
+class BatchMoments(NamedTuple):
+    """What ``batch_moments`` returns; everything but ``count`` carries gradient.
+
+    Attributes
+    ----------
+    centred : Tensor of shape (batch, width)
+        This rank's rows minus ``mean``.
+    mean : Tensor of shape (width,)
+    variance : Tensor of shape (width,)
+        Divided by the number of rows (biased).
+    count : scalar Tensor
+        Number of rows on all ranks.
+    """
+
+    centred: Tensor
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
+    @property
+    def unbiased_variance(self) -> Tensor:
+        """``(width,)``: divided by the number of rows minus one; zero for one row."""
+        return self.variance * (self.count / (self.count - 1).clamp(min=1))
+
+    def inverse_deviation(self, *, unbiased: bool, eps: float) -> Tensor:
+        """Return what ``centred`` is multiplied by to standardise it: ``(width,)``.
+
+        Biased: ``1 / sqrt(variance + eps)``, as batch norm does. Unbiased: ``1 / (sqrt(unbiased_variance) + eps)``, as the
+        implementations that use it do. Value and gradient are finite on a constant column.
+        """
+        if not unbiased:
+            return torch.rsqrt(self.variance + eps)
+        # The square root has an infinite slope at 0; the clamp makes the gradient of a constant column 0 instead of NaN.
+        variance = self.unbiased_variance.clamp(min=torch.finfo(self.variance.dtype).tiny)
+        return 1 / (variance.sqrt() + eps)
+
+
+def batch_moments(values: Tensor) -> BatchMoments:
+    """Return the moments of each column over the rows of all ranks.
+
+    Parameters
+    ----------
+    values : Tensor of shape (batch, width), float32 or float64
+        Ranks may hold different numbers of rows.
+
+    Notes
+    -----
+    The mean is taken in two steps and the variance from centred values. One step leaves a rounding error of about 1e-7 of the mean,
+    which turns a constant column of large value into one that varies, and E[x²] − E[x]² cancels when the mean outweighs the spread.
+    """
+    with torch.no_grad():
+        # Summed before the gradient is needed: the result does not depend on the shift, so it may be a constant.
+        totals = sum_over_ranks(torch.cat([values.sum(0), values.new_full((1,), len(values))]))
+        count = totals[-1]
+        shift = totals[:-1] / count
+    shifted = values - shift
+    remainder = sum_over_ranks(shifted.sum(0)) / count
+    centred = shifted - remainder
+    variance = sum_over_ranks(centred.square().sum(0)) / count
+    return BatchMoments(centred, shift + remainder, variance, count)

@@ -1,0 +1,51 @@
+"""Bring the blocks of a feature set to comparable sizes, with numbers learned from training rows only."""
+
+from typing import Self
+
+import numpy as np
+from scipy import sparse
+
+from molbt.predict.features import Block, FeatureSet
+
+# Beyond this many standard deviations a value says "extreme" and no more; one odd descriptor must not rule a linear head or a kernel.
+_LARGEST_Z = 10.0
+
+
+class BlockScaler:
+    """Dense blocks: missing numbers become the training median, then z-scores clipped to ±10. Sparse blocks: ``log(1 + count)``.
+
+    A constant dense column becomes 0. A column that is missing in every training row is 0 as well.
+    """
+
+    def fit(self, features: FeatureSet) -> Self:
+        self._statistics: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        for name, block in features.dense_blocks.items():
+            values = _finite(block)
+            median = np.zeros(values.shape[1])
+            known = ~np.isnan(values).all(axis=0)
+            median[known] = np.nanmedian(values[:, known], axis=0)
+            filled = np.where(np.isnan(values), median, values)
+            mean, deviation = filled.mean(axis=0), filled.std(axis=0)
+            # A column of equal numbers has a deviation of rounding errors rather than 0.
+            deviation[deviation <= 1e-12 * np.maximum(np.abs(mean), 1.0)] = np.inf
+            self._statistics[name] = median, mean, deviation
+        return self
+
+    def transform(self, features: FeatureSet) -> FeatureSet:
+        """Return the scaled blocks, float32; no number is missing in a valid row."""
+        return FeatureSet(features.name, {name: self._scaled(name, block) for name, block in features.blocks.items()}, features.valid)
+
+    def _scaled(self, name: str, block: Block) -> Block:
+        if sparse.issparse(block):
+            return block.log1p()
+        median, mean, deviation = self._statistics[name]
+        values = _finite(block)
+        filled = np.where(np.isnan(values), median, values)
+        return np.clip((filled - mean) / deviation, -_LARGEST_Z, _LARGEST_Z).astype(np.float32)
+
+
+def _finite(block: np.ndarray) -> np.ndarray:
+    """The block in float64 with infinities as missing numbers."""
+    values = block.astype(np.float64)
+    values[~np.isfinite(values)] = np.nan
+    return values
