@@ -177,8 +177,17 @@ class RunConfig(_Section):
         return self
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], *, source: str = "configuration") -> "RunConfig":
+    def from_dict(cls, values: Mapping[str, Any], *, source: str = "configuration", changes: Sequence[str] = ()) -> "RunConfig":
         """Return the validated configuration, including each view's and each objective's own parameters.
+
+        Parameters
+        ----------
+        values : mapping
+            The sections, as in the YAML file.
+        source : str
+            What messages call it.
+        changes : sequence of str
+            ``key.subkey=value``, applied in order.
 
         Raises
         ------
@@ -187,6 +196,8 @@ class RunConfig(_Section):
         """
         if not isinstance(values, Mapping):
             raise ConfigError(f"expected a mapping of sections in {source}, found {type(values).__name__}; see molbt info --presets")
+        for change in changes:
+            values = _with_change(values, change)
         try:
             config = cls.model_validate(dict(values))
         except ValidationError as error:
@@ -225,9 +236,7 @@ class RunConfig(_Section):
             raise ConfigError(f"{source} is not valid YAML: {error}; compare it with the shape in the README") from error
         if not isinstance(values, dict):
             raise ConfigError(f"expected a mapping of sections in {source}, found {type(values).__name__}; see the shape in the README")
-        for change in changes:
-            values = _with_change(values, change)
-        return cls.from_dict(values, source=source)
+        return cls.from_dict(values, source=source, changes=changes)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the resolved configuration as JSON values: every view with all its modality's parameters, nothing implied."""
@@ -244,6 +253,14 @@ class RunConfig(_Section):
     def sha256(self) -> str:
         """Return the content hash of the resolved configuration."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
+
+
+    def with_smiles_column(self, column: str) -> "RunConfig":
+        """Return the configuration with every molecular view reading another column."""
+        views = {}
+        for name, view in self.views.items():
+            views[name] = view.model_copy(update={"column": column}) if view.build_modality().is_molecular else view
+        return self.model_copy(update={"views": views})
 
 
 def preset_names() -> list[str]:
@@ -278,13 +295,13 @@ def _resolve_view(name: str, views: Mapping[str, Any], seen: tuple[str, ...]) ->
     return {**taken_over, **{key: value for key, value in view.items() if key != "like"}}
 
 
-def _with_change(values: dict[str, Any], change: str) -> dict[str, Any]:
+def _with_change(values: Mapping[str, Any], change: str) -> dict[str, Any]:
     """Apply ``objectives.0.weight=0.5`` to nested settings; a number in the path is a position in a list."""
     path, equals, text = change.partition("=")
     if not equals or not path:
         raise ConfigError(f"expected KEY.SUBKEY=VALUE, received {change!r}; for example --set trainer.epochs=20")
-    values = json.loads(json.dumps(values))
-    place: Any = values
+    changed = json.loads(json.dumps(values))
+    place: Any = changed
     *parents, last = path.split(".")
     try:
         for key in parents:
@@ -295,7 +312,7 @@ def _with_change(values: dict[str, Any], change: str) -> dict[str, Any]:
             place[last] = yaml.safe_load(text)
     except (IndexError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"no setting at {path!r}: {error}; compare it with the shape in the README") from error
-    return values
+    return changed
 
 
 def _describe(error: ValidationError, *, where: str) -> str:

@@ -36,7 +36,8 @@ from molbt import __version__
 from molbt.config import LabelConfig, RunConfig, ViewConfig
 from molbt.data.columns import Column, RaggedColumn, merge_columns, read_column, write_column
 from molbt.data.files import atomic_write, sha256_of
-from molbt.data.molecules import ParsePolicy, identity_hashes
+from molbt.data.identity import identity_hashes
+from molbt.data.molecules import ParsePolicy
 from molbt.data.tables import iter_frame, iter_table, require_column
 from molbt.errors import DataError
 

@@ -1,15 +1,17 @@
 """RDKit's 2D descriptors by name."""
 
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from functools import cache, partial
 
 import numpy as np
+import rdkit
 from rdkit.Chem import Descriptors, Mol
 
-from molbt.errors import ConfigError, suggestion
+from molbt.errors import ConfigError
 
 _SLOW_OR_UNSTABLE = {"qed", "SPS", "AvgIpc", "Ipc"}  # and the BCUT2D family
-# Each of these computes the same E-state indices anew unless told not to: a sixth of the time of the whole default list.
+# Each of these computes the same E-state indices anew unless told not to, which costs a sixth of the time of the whole default list.
 _TAKES_CACHED = {"MaxAbsEStateIndex", "MaxEStateIndex", "MinAbsEStateIndex", "MinEStateIndex"}
 
 
@@ -31,7 +33,11 @@ def check_names(names: Sequence[str]) -> None:
     """
     for name in names:
         if name not in _functions():
-            raise ConfigError(f"unknown descriptor {name!r} for the installed RDKit{suggestion(name, _functions())}")
+            close = ", ".join(get_close_matches(name, _functions(), n=5)) or "none"
+            raise ConfigError(
+                f"expected descriptors that RDKit {rdkit.__version__} computes (rdkit.Chem.Descriptors.descList), received {name!r} in "
+                f"names; closest: {close}. A list saved with another RDKit version may need that version"
+            )
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"names must list one or more different descriptors, received {list(names)}; list each once")
 

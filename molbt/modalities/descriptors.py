@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from molbt.data.columns import FixedColumn
-from molbt.data.molecules import ParsePolicy, parse_molecule
+from molbt.data.molecules import ParsePolicy, parse_molecules
 from molbt.draws import Draws
 from molbt.modalities._rdkit_descriptors import check_names, default_names, descriptor_matrix
 from molbt.modalities.base import Columns, Modality, Prepared
@@ -56,7 +56,7 @@ class Descriptors(Modality):
         """
         parts, reasons = [np.empty((0, len(self.names)), np.float32)], []
         for first in range(0, len(values), _CHUNK):
-            parsed = [parse_molecule(smiles, policy) for smiles in values[first : first + _CHUNK]]
+            parsed = list(parse_molecules(values[first : first + _CHUNK], policy))
             reasons += [reason for _, reason in parsed]
             parts.append(descriptor_matrix([mol for mol, _ in parsed], self.names))
         return Prepared({"values": FixedColumn.from_numpy(np.concatenate(parts))}, reasons)
@@ -72,11 +72,12 @@ class Descriptors(Modality):
         for j in range(len(self.names)):  # one at a time: a memory-mapped column may be larger than the memory
             known = values[index, j].astype(np.float64)
             known = known[np.isfinite(known)]
-            if len(known):
-                low, centre[j], high = np.percentile(known, [25, 50, 75])
-                scale[j] = (high - low) / _IQR_OF_NORMAL or known.std() or 1.0
-        # A scale that float32 rounds to 0 would divide by it.
-        scale = np.maximum(scale, np.finfo(np.float32).tiny)
+            if not len(known):
+                continue
+            low, centre[j], high = np.percentile(known, [25, 50, 75])
+            if known.min() < known.max():  # the standard deviation of equal numbers can round to something else than 0
+                scale[j] = (high - low) / _IQR_OF_NORMAL or known.std()
+        scale = np.maximum(scale, np.finfo(np.float32).tiny)  # float32 must not round a scale to 0
         return {"centre": centre.astype(np.float32), "scale": scale.astype(np.float32)}
 
     def collate(self, columns: Columns, index: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from scipy import sparse
 from torch import Tensor
 
 from molbt.data.columns import RaggedColumn
-from molbt.data.molecules import ParsePolicy, parse_molecule
+from molbt.data.molecules import ParsePolicy, parse_molecules
 from molbt.draws import Draws
 from molbt.errors import ConfigError
 from molbt.modalities._fingerprint_augmentations import add_absent, drop_items, drop_whole_kind, scale_counts
@@ -117,7 +117,7 @@ class Fingerprint(Modality):
         blocks = [(kind.items_of(width, self.counts), start) for kind, start, width in self._blocks()]
         ids, counts, lengths, reasons = [], [], [], []
         for first in range(0, len(values), _CHUNK):
-            parsed = [parse_molecule(smiles, policy) for smiles in values[first : first + _CHUNK]]
+            parsed = list(parse_molecules(values[first : first + _CHUNK], policy))
             reasons += [reason for _, reason in parsed]
             position = np.array([i for i, (mol, _) in enumerate(parsed) if mol is not None], dtype=np.int64)
             mols = [mol for mol, _ in parsed if mol is not None]

@@ -9,7 +9,7 @@ from molbt.nn.collectives import sum_over_ranks
 
 
 class BatchMoments(NamedTuple):
-    """What ``batch_moments`` returns; everything but ``count`` carries gradient.
+    """What ``batch_moments`` returns; everything but ``n_rows`` carries gradient.
 
     Attributes
     ----------
@@ -18,19 +18,19 @@ class BatchMoments(NamedTuple):
     mean : Tensor of shape (width,)
     variance : Tensor of shape (width,)
         Divided by the number of rows (biased).
-    count : scalar Tensor
+    n_rows : scalar Tensor
         Number of rows on all ranks.
     """
 
     centred: Tensor
     mean: Tensor
     variance: Tensor
-    count: Tensor
+    n_rows: Tensor
 
     @property
     def unbiased_variance(self) -> Tensor:
         """``(width,)``: divided by the number of rows minus one; zero for one row."""
-        return self.variance * (self.count / (self.count - 1).clamp(min=1))
+        return self.variance * (self.n_rows / (self.n_rows - 1).clamp(min=1))
 
     def inverse_deviation(self, *, unbiased: bool, eps: float) -> Tensor:
         """Return what ``centred`` is multiplied by to standardise it: ``(width,)``.
@@ -55,16 +55,16 @@ def batch_moments(values: Tensor) -> BatchMoments:
 
     Notes
     -----
-    The mean is taken in two steps and the variance from centred values. One step leaves a rounding error of about 1e-7 of the mean,
-    which turns a constant column of large value into one that varies, and E[x²] − E[x]² cancels when the mean outweighs the spread.
+    The mean is taken in two steps and the variance from centred values. A single step leaves a rounding error of about 1e-7 of the mean,
+    which makes a constant column of large value seem to vary; and E[x²] − E[x]² cancels where the mean outweighs the spread.
     """
     with torch.no_grad():
-        # Summed before the gradient is needed: the result does not depend on the shift, so it may be a constant.
+        # The first estimate of the mean is a mere shift: the result does not depend on it, so it needs no gradient.
         totals = sum_over_ranks(torch.cat([values.sum(0), values.new_full((1,), len(values))]))
-        count = totals[-1]
-        shift = totals[:-1] / count
+        n_rows = totals[-1]
+        shift = totals[:-1] / n_rows
     shifted = values - shift
-    remainder = sum_over_ranks(shifted.sum(0)) / count
+    remainder = sum_over_ranks(shifted.sum(0)) / n_rows
     centred = shifted - remainder
-    variance = sum_over_ranks(centred.square().sum(0)) / count
-    return BatchMoments(centred, shift + remainder, variance, count)
+    variance = sum_over_ranks(centred.square().sum(0)) / n_rows
+    return BatchMoments(centred, shift + remainder, variance, n_rows)

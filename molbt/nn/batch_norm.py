@@ -59,13 +59,13 @@ class BatchNorm(nn.BatchNorm1d):
     def _forward_over_ranks(self, input: Tensor) -> Tensor:
         moments = batch_moments(input.float() if input.dtype in (torch.float16, torch.bfloat16) else input)
         # Without a branch on the number of rows, which would make every layer wait for the device.
-        is_defined = moments.count > 1
+        is_defined = moments.n_rows > 1
         dtype = moments.mean.dtype
         offset = torch.where(is_defined, torch.zeros_like(moments.mean), moments.mean - self.running_mean.to(dtype))
         variance = torch.where(is_defined, moments.variance, self.running_var.to(dtype))
         output = (moments.centred + offset) * torch.rsqrt(variance + self.eps)
         with torch.no_grad():
-            share = (is_defined * self.momentum).to(self.running_mean.dtype)
+            share = is_defined.to(self.running_mean.dtype) * self.momentum
             self.running_mean.lerp_(moments.mean.to(self.running_mean.dtype), share)
             self.running_var.lerp_(moments.unbiased_variance.to(self.running_var.dtype), share)
             self.num_batches_tracked.add_(is_defined)

@@ -97,8 +97,6 @@ class BarlowTwins(Objective):
                 f"barlow_twins expected redundancy_weight (λ·d) or redundancy_lambda (λ), got both ({redundancy_weight} and "
                 f"{redundancy_lambda}); give one of them"
             )
-        if redundancy_weight is None and redundancy_lambda is None:
-            redundancy_weight = DEFAULT_REDUNDANCY_WEIGHT
         for name, value in (("redundancy_weight", redundancy_weight), ("redundancy_lambda", redundancy_lambda)):
             if value is not None and not 0 <= value < math.inf:
                 raise ConfigError(f"barlow_twins expected a {name} of 0 or more, got {value}; give a finite number such as 128 or 0.0051")
@@ -115,7 +113,7 @@ class BarlowTwins(Objective):
             z_a, z_b, normalisation=self.normalisation, form=self.form, configured_batch_size=self.configured_batch_size
         )
         projection_dim = len(terms.diagonal)
-        lambda_ = self.redundancy_weight / projection_dim if self.redundancy_weight is not None else self.redundancy_lambda
+        lambda_ = self._lambda(projection_dim)
         loss = terms.invariance + lambda_ * terms.redundancy
         n_off_diagonal = max(projection_dim * (projection_dim - 1), 1)
         logged = {
@@ -128,6 +126,12 @@ class BarlowTwins(Objective):
             "dead_columns": terms.dead_columns,
         }
         return ObjectiveOutput(loss, {name: value.detach() for name, value in logged.items()})
+
+    def _lambda(self, projection_dim: int) -> float:
+        if self.redundancy_lambda is not None:
+            return self.redundancy_lambda
+        weight = DEFAULT_REDUNDANCY_WEIGHT if self.redundancy_weight is None else self.redundancy_weight
+        return weight / projection_dim
 
 
 def barlow_twins_terms(
@@ -150,7 +154,8 @@ def barlow_twins_terms(
 
         ``"official"``: variance divided by n, ε under the root, C divided by n; 1. As the authors' batch norm, lightly and solo-learn.
         ``"unbiased"``: variance divided by n − 1, ε added to the standard deviation, C divided by n; (n − 1)/n. As Graph Barlow Twins.
-        ``"small_data"``: each row is first divided by its Euclidean norm, then as ``"unbiased"``. As Barlow Twins HSIC and Mixed Barlow Twins.
+        ``"small_data"``: each row is first divided by its Euclidean norm, then as ``"unbiased"``. As the code of Barlow Twins HSIC and
+        of Mixed Barlow Twins.
         ``"molecular"``: as ``"unbiased"``, but C is divided by ``configured_batch_size`` when that is given. As TwinBooster and
         BarlowDTI, whose short last batch is scored on another scale; (n − 1)/configured_batch_size.
 
@@ -187,7 +192,7 @@ def barlow_twins_terms(
     unbiased = normalisation != "official"
     with torch.autocast(z_a.device.type, enabled=False):
         moments_a, moments_b = (batch_moments(_prepared(z, normalisation)) for z in (z_a, z_b))
-        # Scaling both factors by 1/√n divides before any sum is taken, and keeps the loss exactly symmetric.
+        # Scaling both factors by 1/√n divides before any sum is taken, and treats the views alike.
         scale = 1 / math.sqrt(divisor)
         a, b = (m.centred * (m.inverse_deviation(unbiased=unbiased, eps=EPSILON) * scale) for m in (moments_a, moments_b))
         diagonal = sum_over_ranks((a * b).sum(0))

@@ -14,11 +14,15 @@ _LARGEST_Z = 10.0
 class BlockScaler:
     """Dense blocks: missing numbers become the training median, then z-scores clipped to ±10. Sparse blocks: ``log(1 + count)``.
 
-    A constant dense column becomes 0. A column that is missing in every training row is 0 as well.
+    A constant dense column becomes 0, and so does one that is missing in every training row. Columns of a sparse block that are empty in
+    training are left out: a penalised linear model gives them no weight and a tree cannot split on them.
     """
 
     def fit(self, features: FeatureSet) -> Self:
         self._statistics: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._occurring = {
+            name: np.flatnonzero(np.bincount(block.indices, minlength=block.shape[1])) for name, block in features.sparse_blocks.items()
+        }
         for name, block in features.dense_blocks.items():
             values = _finite(block)
             median = np.zeros(values.shape[1])
@@ -37,7 +41,7 @@ class BlockScaler:
 
     def _scaled(self, name: str, block: Block) -> Block:
         if sparse.issparse(block):
-            return block.log1p()
+            return block[:, self._occurring[name]].log1p()
         median, mean, deviation = self._statistics[name]
         values = _finite(block)
         filled = np.where(np.isnan(values), median, values)

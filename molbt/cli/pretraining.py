@@ -1,0 +1,129 @@
+"""Commands that make encoders: ``prepare``, ``pretrain``, ``info``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from molbt.cli.main import app
+from molbt.cli.options import Changes, Config, Exclude, Format, Jobs, Preset, SmilesColumn, is_quiet
+from molbt.cli.progress import progress
+
+if TYPE_CHECKING:
+    from molbt.config import RunConfig
+    from molbt.data.corpus import Corpus
+
+
+def _configuration(
+    config: Path | None, preset: str | None, changes: Sequence[str], smiles_column: str | None, init: Path | None = None
+) -> "RunConfig":
+    from molbt.config import RunConfig
+    from molbt.errors import ConfigError
+
+    if config is not None and preset is not None:
+        raise ConfigError(f"expected --config or --preset, received both ({config} and {preset}); give one of them")
+    if config is not None:
+        settings = RunConfig.from_yaml(config, changes=changes)
+    elif init is not None and preset is None:
+        from molbt.model.checkpoint import find_model, read_config
+
+        directory = find_model(init)
+        settings = RunConfig.from_dict(read_config(directory)["run_config"], source=str(directory / "config.json"), changes=changes)
+    else:
+        settings = RunConfig.from_preset(preset or "default", changes=changes)
+    return settings.with_smiles_column(smiles_column) if smiles_column else settings
+
+
+def _describe(corpus: "Corpus", config: "RunConfig") -> str:
+    from molbt.data.corpus import read_quarantine
+
+    samples, refused = corpus.samples(config), read_quarantine(corpus)
+    line = f"{corpus.n_rows:,} rows, {len(samples):,} distinct usable samples"
+    if len(refused):
+        reasons = refused["reason"].str.replace(r"\d+", "#", regex=True).value_counts()
+        first = "; ".join(f"{count} × {reason}" for reason, count in reasons.head(5).items())
+        line += f"\n{refused['row'].nunique():,} rows not used: {first}\nlisted in {corpus.directory / 'quarantine.csv'}"
+    return line
+
+
+@app.command()
+def prepare(
+    context: typer.Context,
+    molecules: Annotated[Path, typer.Argument(help="csv, tsv, smi, sdf or parquet, also .gz and .zst; - is standard input.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the corpus.")],
+    config: Config = None,
+    preset: Preset = None,
+    changes: Changes = None,
+    exclude: Exclude = None,
+    smiles_column: SmilesColumn = None,
+    format: Format = None,
+    jobs: Jobs = 1,
+) -> None:
+    """Read molecules once and turn them into columns that many runs can train on."""
+    settings = _configuration(config, preset, changes or [], smiles_column)
+    from molbt.data.corpus import prepare as prepare_corpus
+
+    with progress(quiet=is_quiet(context)) as display:
+        corpus = prepare_corpus(
+            molecules, settings, directory=output, format=format, exclude=exclude or [], n_jobs=jobs, progress=display
+        )
+    typer.echo(_describe(corpus, settings))
+    typer.echo(f"corpus: {corpus.directory}")
+
+
+@app.command()
+def pretrain(
+    context: typer.Context,
+    molecules: Annotated[Path, typer.Argument(help="A table of molecules, - for standard input, or a directory from molbt prepare.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the run.")],
+    config: Config = None,
+    preset: Preset = None,
+    changes: Changes = None,
+    init: Annotated[Path | None, typer.Option("--init", help="Start from this run or model: adapt it to these molecules.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output directory.")] = False,
+    exclude: Exclude = None,
+    smiles_column: SmilesColumn = None,
+    format: Format = None,
+    jobs: Jobs = 1,
+) -> None:
+    """Pretrain an encoder on a file of molecules."""
+    from molbt.config import RunConfig
+    from molbt.data.corpus import Corpus, is_corpus
+    from molbt.data.corpus import prepare as prepare_corpus
+    from molbt.training.trainer import pretrain as pretrain_model
+
+    untouched = config is None and preset is None and not changes
+    if resume and untouched and (output / "config.yaml").is_file():
+        settings = RunConfig.from_yaml(output / "config.yaml")
+    else:
+        settings = _configuration(config, preset, changes or [], smiles_column, init)
+    with progress(quiet=is_quiet(context)) as display:
+        if is_corpus(molecules):
+            corpus = Corpus.open(molecules)
+        else:
+            corpus = prepare_corpus(molecules, settings, format=format, exclude=exclude or [], n_jobs=jobs, progress=display)
+        typer.echo(_describe(corpus, settings), err=True)
+        result = pretrain_model(corpus, output, config=settings, init=init, resume=resume, progress=display)
+    last = result.metrics.iloc[-1]
+    typer.echo(f"{int(last['epoch'])} epochs, {int(last['samples_seen']):,} molecules seen, loss {last['loss']:.4g}")
+    for name in (name for name in last.index if name.startswith("embedding_rank.")):
+        typer.echo(f"effective rank of the embedding of view {name.split('.', 1)[1]}: {last[name]:.0f}")
+    typer.echo(f"model: {result.model}")
+
+
+@app.command()
+def info(
+    path: Annotated[Path | None, typer.Argument(help="A run, a model, a corpus or a predictor.")] = None,
+    presets: Annotated[bool, typer.Option("--presets", help="Print the configurations that come with molbt.")] = False,
+) -> None:
+    """Tell what a directory holds, or what this installation offers."""
+    from molbt import describe
+
+    if presets:
+        from importlib import resources
+
+        for entry in sorted((resources.files("molbt") / "presets").iterdir(), key=lambda entry: entry.name):
+            typer.echo(f"# --preset {entry.name.removesuffix('.yaml')}\n{entry.read_text(encoding='utf-8')}")
+        return
+    typer.echo(describe.directory(path) if path is not None else describe.installation())

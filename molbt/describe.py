@@ -1,0 +1,85 @@
+"""What a directory holds and what an installation offers, in words."""
+
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+from molbt import __version__, registry
+from molbt.config import preset_names
+from molbt.errors import DataError
+
+_PACKAGES = ("torch", "rdkit", "lightgbm", "scikit-learn", "transformers", "torch-geometric", "pandas", "pyarrow", "numpy")
+
+
+def installation() -> str:
+    """Return versions and the names that a configuration can use."""
+    versions = [f"{package} {importlib.metadata.version(package)}" for package in _PACKAGES]
+    kinds = [f"{kind}: {', '.join(registry.available(kind))}" for kind in ("modalities", "objectives", "benchmarks")]
+    return "\n".join([f"molbt {__version__}", ", ".join(versions), *kinds, f"presets: {', '.join(preset_names())}"])
+
+
+def directory(path: Path) -> str:
+    """Return what a run, model, corpus or predictor directory holds.
+
+    Raises
+    ------
+    DataError
+        If it is none of these.
+    """
+    for name, describe in (
+        ("predictor.json", _predictor),
+        ("run.json", _run),
+        ("config.json", _model),
+        ("manifest.json", _corpus),
+    ):
+        if (path / name).is_file():
+            try:
+                content = json.loads((path / name).read_text(encoding="utf-8"))
+                return "\n".join(describe(path, content))
+            except (KeyError, TypeError, json.JSONDecodeError) as error:
+                raise DataError(f"{path / name} was not written by this version of molbt ({error!r}); make it again") from error
+    raise DataError(f"expected a run, model, corpus or predictor at {path}, found none of their files")
+
+
+def _run(path: Path, content: dict[str, Any]) -> list[str]:
+    hardware = content["hardware"]
+    finished = (path / "model" / "config.json").is_file()
+    lines = [
+        f"run: {path} ({'finished' if finished else 'unfinished; continue with --resume'})",
+        f"molecules: {content['samples']:,} distinct samples of {content['rows']:,} rows of {content['source']}",
+        f"views: {_views(content['config'])}",
+        f"objectives: {', '.join(o['name'] for o in content['config']['objectives'])}",
+        f"hardware: {hardware['machine']}, {hardware['device']}, {hardware['precision']}, {hardware['num_threads']} threads",
+        f"versions: {', '.join(f'{name} {version}' for name, version in content['versions'].items())}",
+    ]
+    if (path / "metrics.csv").is_file():
+        import pandas as pd
+
+        last = pd.read_csv(path / "metrics.csv").iloc[-1]
+        lines.append(f"last epoch: {int(last['epoch'])}, loss {last['loss']:.4g}, {int(last['samples_seen']):,} molecules seen")
+    return lines
+
+
+def _model(path: Path, content: dict[str, Any]) -> list[str]:
+    run = content["run_config"]
+    facts = [f"{name.replace('_', ' ')}: {value}" for name, value in content["facts"].items()]
+    return [f"model: {path}", f"views: {_views(run)}", f"embedding width: {run['encoder']['embedding_dim']}", *facts]
+
+
+def _corpus(path: Path, content: dict[str, Any]) -> list[str]:
+    unique = ", ".join(f"{count:,} distinct values of {column}" for column, count in content["unique"].items())
+    return [f"corpus: {path}", f"source: {content['source']} ({content['rows']:,} rows)", unique, f"RDKit {content['rdkit']}"]
+
+
+def _predictor(path: Path, content: dict[str, Any]) -> list[str]:
+    head = content["head"]
+    return [
+        f"predictor: {path}",
+        f"{head['task_type']} with head {head['name']} on {content['features']}, {head['counts']['n_train']:,} training rows",
+        *(f"{name}: {value}" for name, value in content["facts"].items()),
+    ]
+
+
+def _views(config: dict[str, Any]) -> str:
+    return ", ".join(f"{name} ({view['modality']} of {view['column']})" for name, view in config["views"].items())
