@@ -102,9 +102,7 @@ class ObjectiveConfig(BaseModel):
         valid = [name for name in inspect.signature(objective).parameters if name != "self"]
         for key in parameters:
             if key not in valid:
-                raise ConfigError(
-                    f"unknown key {key!r} in objective {self.name!r}{suggestion(key, [*valid, 'name', 'weight', 'pairs'])}"
-                )
+                raise ConfigError(f"unknown key {key!r} in objective {self.name!r}{suggestion(key, [*valid, 'name', 'weight', 'pairs'])}")
         return objective(**parameters)
 
 
@@ -253,7 +251,6 @@ class RunConfig(_Section):
     def sha256(self) -> str:
         """Return the content hash of the resolved configuration."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
-
 
     def with_smiles_column(self, column: str) -> "RunConfig":
         """Return the configuration with every molecular view reading another column."""

@@ -93,7 +93,9 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         for view in self.views_:
             dims = twin.encoder_of(view).output_dims
             if self.output not in dims:
-                raise ConfigError(f"the encoder of view {view!r} in {self.model} has no output {self.output!r}{suggestion(self.output, dims)}")
+                raise ConfigError(
+                    f"the encoder of view {view!r} in {self.model} has no output {self.output!r}{suggestion(self.output, dims)}"
+                )
         self.n_features_out_ = sum(twin.encoder_of(view).output_dims[self.output] for view in self.views_)
         if X is not None and hasattr(X, "columns"):
             self.feature_names_in_ = np.asarray(X.columns, dtype=object)

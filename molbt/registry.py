@@ -49,10 +49,7 @@ def find(kind: str, name: str) -> type:
     found = [
         value
         for key, value in vars(module).items()
-        if inspect.isclass(value)
-        and issubclass(value, base)
-        and value.__module__ == module.__name__
-        and not key.startswith("_")
+        if inspect.isclass(value) and issubclass(value, base) and value.__module__ == module.__name__ and not key.startswith("_")
     ]
     if len(found) != 1:
         raise ConfigError(

@@ -45,7 +45,9 @@ def featurize(
         learned = pd.DataFrame(features, columns=names)
         write_table(pd.concat([read.frame, pd.DataFrame({"molbt_reason": reasons}), learned], axis=1), output)
     refused = sum(bool(reason) for reason in reasons)
-    typer.echo(f"{len(values):,} rows, {features.shape[1]} features, {refused:,} rows refused (NaN, with a reason in molbt_reason): {output}")
+    typer.echo(
+        f"{len(values):,} rows, {features.shape[1]} features, {refused:,} rows refused (NaN, with a reason in molbt_reason): {output}"
+    )
 
 
 @app.command()
@@ -56,7 +58,8 @@ def fit(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the predictor.")],
     model: OptionalModel = None,
     features: Annotated[
-        str | None, typer.Option("--features", help="counts, descriptors, embedding, joined with +; by default counts+embedding with a model.")
+        str | None,
+        typer.Option("--features", help="counts, descriptors, embedding, joined with +; by default counts+embedding with a model."),
     ] = None,
     head: Annotated[str, typer.Option("--head", help="lightgbm, tanimoto_svm, ridge, logistic, svm, forest.")] = "lightgbm",
     smiles_column: SmilesColumn = None,
@@ -92,7 +95,9 @@ def fit(
     metric = "RMSE" if predictor.task_type_ == "regression" else "ROC AUC"
     for name, values in scores.items():
         control = "  (control)" if name == "counts" and len(scores) > 1 else ""
-        typer.echo(f"{metric} in {len(values)} random folds, {name}: {values.mean():.4f} (fold to fold sd {values.std(ddof=1):.4f}){control}")
+        typer.echo(
+            f"{metric} in {len(values)} random folds, {name}: {values.mean():.4f} (fold to fold sd {values.std(ddof=1):.4f}){control}"
+        )
     typer.echo(f"predictor: {output}")
 
 

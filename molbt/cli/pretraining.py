@@ -65,9 +65,7 @@ def prepare(
     from molbt.data.corpus import prepare as prepare_corpus
 
     with progress(quiet=is_quiet(context)) as display:
-        corpus = prepare_corpus(
-            molecules, settings, directory=output, format=format, exclude=exclude or [], n_jobs=jobs, progress=display
-        )
+        corpus = prepare_corpus(molecules, settings, directory=output, format=format, exclude=exclude or [], n_jobs=jobs, progress=display)
     typer.echo(_describe(corpus, settings))
     typer.echo(f"corpus: {corpus.directory}")
 

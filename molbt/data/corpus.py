@@ -90,7 +90,9 @@ class Corpus:
         """
         corpus = cls(Path(directory))
         if not is_corpus(directory):
-            raise DataError(f"expected a prepared corpus at {directory}, found no manifest.json; make one with: molbt prepare FILE -o {directory}")
+            raise DataError(
+                f"expected a prepared corpus at {directory}, found no manifest.json; make one with: molbt prepare FILE -o {directory}"
+            )
         if (corpus.manifest.get("format"), corpus.manifest.get("format_version")) != (FORMAT, FORMAT_VERSION):
             raise DataError(f"{directory} holds something else than a corpus of format {FORMAT} {FORMAT_VERSION}; prepare it again")
         return corpus
@@ -227,6 +229,8 @@ def prepare(
     """
     report = progress or (lambda label, done, total: None)
     columns = sorted({view.column for view in config.views.values()})
+    if str(source) == "-" and format is None:
+        format = "smi"  # the copy of standard input has no ending that tells
     source, label, source_hash = _identify(source, columns, directory)
     exclusions = [sha256_of(Path(path)) for path in exclude]
     identity = {
@@ -271,7 +275,9 @@ def _identify(source: Source, columns: Sequence[str], directory: str | Path | No
             source = _spool_standard_input(Path(directory) if directory is not None else cache_directory())
             return source, "standard input", sha256_of(source)
         if not Path(source).is_file():
-            raise DataError(f"expected a table at {source}, found no file; pass a csv, tsv, smi, sdf or parquet file, or - for standard input")
+            raise DataError(
+                f"expected a table at {source}, found no file; pass a csv, tsv, smi, sdf or parquet file, or - for standard input"
+            )
         return Path(source), str(source), sha256_of(Path(source))
     if len(columns) != 1:
         raise DataError(f"a sequence of values fits a configuration with one column, this one has {', '.join(columns)}; pass a DataFrame")

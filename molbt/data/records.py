@@ -218,7 +218,7 @@ def _sdf_record(offset: int, block: list[str], reason: str, columns: Columns) ->
 
 
 def _data_fields(lines: Sequence[str]) -> dict[str, str]:
-    """The data items of an SD record: ``> <NAME>``, then lines up to a blank one. Names that we use ourselves get ``field.`` before them."""
+    """The data items of an SD record: ``> <NAME>``, then lines up to a blank one. Names of our own columns get ``field.`` before them."""
     fields: dict[str, list[str]] = {}
     current: list[str] | None = None
     for line in lines:

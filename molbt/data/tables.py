@@ -30,6 +30,7 @@ import difflib
 import io
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -124,10 +125,10 @@ def read_table(source: str | Path, *, format: str | None = None) -> Table:
     """Read a whole table; parameters and errors are those of `iter_table`."""
     kind, _ = _resolve_format(str(source), format)
     if kind == "parquet":
-        with _parquet_errors(str(source)):
-            return Table(str(source), pq.read_table(str(source)).to_pandas(ignore_metadata=True))
+        with _parquet_errors(str(source)), pq.ParquetFile(str(source)) as file:
+            return Table(str(source), file.read().to_pandas(ignore_metadata=True))
     chunks = list(iter_table(source, format=format))
-    frame = pd.concat([chunk.frame for chunk in chunks])
+    frame = pd.concat([chunk.frame for chunk in chunks], ignore_index=True)
     if len(chunks[0].frame.columns) < len(frame.columns):  # data fields that an sdf named later
         frame = frame.fillna("")
     problems = {row: reason for chunk in chunks for row, reason in chunk.problems.items()}
@@ -140,3 +141,152 @@ def iter_frame(frame: pd.DataFrame, *, chunk_rows: int = 50_000) -> Iterator[Tab
     frame = frame.reset_index(drop=True)
     for start in range(0, max(len(frame), 1), chunk_rows):
         yield TableChunk("the given DataFrame", frame.iloc[start : start + chunk_rows])
+
+
+def require_column(frame_or_columns: pd.DataFrame | Iterable[str], name: str, source: str, option: str) -> None:
+    """Check that a table has a column.
+
+    Parameters
+    ----------
+    frame_or_columns : DataFrame or iterable of str
+    name : str
+    source : str
+        What the message calls the table.
+    option : str
+        What the user changes to name another column: a command-line flag, or the place in the configuration.
+
+    Raises
+    ------
+    DataError
+        If it has not: with the columns there are and the closest of them, for example
+        *column 'smiles' is not in assays.csv (columns: SMILES, y); pass --smiles-column SMILES*.
+    """
+    columns = [str(column) for column in frame_or_columns]
+    if name in columns:
+        return
+    by_case = {column.casefold(): column for column in columns}
+    close = [by_case[key] for key in difflib.get_close_matches(name.casefold(), by_case, n=1)]
+    shown = ", ".join(columns[:_NAMES_SHOWN]) + (f" and {len(columns) - _NAMES_SHOWN} more" if len(columns) > _NAMES_SHOWN else "")
+    if option.startswith("-"):
+        remedy = f"pass {option} {close[0] if close else 'NAME'}"
+    else:
+        remedy = f"change {option}" + (f" to {close[0]!r}" if close else "")
+    raise DataError(f"column {name!r} is not in {source} (columns: {shown}); {remedy}")
+
+
+def numeric_column(table: Table, name: str, *, option: str = "--target") -> np.ndarray:
+    """Return a column as numbers: float64 of shape (rows,), NaN where a cell is empty, refused or not a finite number.
+
+    Cells that are neither empty nor a number (``>10``, ``n/a``, ``inf``) are counted in a warning of this module's logger.
+
+    Raises
+    ------
+    DataError
+        If the table has no such column (``option`` as in `require_column`).
+    """
+    require_column(table.frame, name, table.source, option)
+    column = table.frame[name]
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    values = np.where(np.isfinite(values), values, np.nan)
+    text = column.astype("str").str.strip()
+    odd = np.flatnonzero(np.isnan(values) & column.notna().to_numpy() & (text != "").to_numpy())
+    if len(odd):
+        first = ", ".join(f"{text.iloc[row]!r} in row {row}" for row in odd[:5])
+        logger.warning(
+            "%d cells of column %r in %s are not finite numbers and count as missing; the first: %s", len(odd), name, table.source, first
+        )
+    return values
+
+
+def write_table(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a table without its index, as csv, tsv or parquet (zstd) by the ending of the path, whole or not at all.
+
+    Text is UTF-8 with ``\\n`` line ends; missing values are empty cells; a float has as many digits as it takes to read it back.
+
+    Raises
+    ------
+    ConfigError
+        If the ending is another one.
+    DataError
+        If the file cannot be written; one that was there before stays.
+    """
+    path = Path(path)
+    ending = path.suffix.lower().lstrip(".")
+    if ending not in ("csv", "tsv", "parquet"):
+        raise ConfigError(f"cannot tell from {path.name} which format to write; end it in .csv, .tsv or .parquet")
+    try:
+        with atomic_write(path) as file:
+            if ending == "parquet":
+                frame.to_parquet(file, index=False, engine="pyarrow", compression="zstd")
+            else:
+                file.write(_as_text(frame, "," if ending == "csv" else "\t"))
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}; check the folder, its permissions and the space left") from error
+
+
+def _as_text(frame: pd.DataFrame, delimiter: str) -> bytes:
+    # The csv writer leaves a lone carriage return without quotes, where it would end the line for many readers.
+    texts = frame.select_dtypes(include=["object", "string"])
+    carriage = any(texts[name].astype("str").str.contains("\r", regex=False).any() for name in texts)
+    buffer = io.StringIO()
+    frame.to_csv(buffer, sep=delimiter, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if carriage else csv.QUOTE_MINIMAL)
+    return buffer.getvalue().encode()
+
+
+def _resolve_format(source: str, format: str | None) -> tuple[str, str]:
+    """Return the format and the compression of a source."""
+    words = (format or ("smi" if source == "-" else ".".join(Path(source).name.split(".")[1:]))).lower().split(".")
+    compression = words.pop() if words[-1] in _COMPRESSIONS else ""
+    kind = _ENDINGS.get(words[-1], words[-1]) if words else ""
+    if kind not in _FORMATS or (format is not None and len(words) > 1):
+        what = f"unknown format {format!r}" if format is not None else f"cannot tell the format of {source} from its ending"
+        raise ConfigError(f"{what}{suggestion(kind, _FORMATS)}; the text formats also with .gz or .zst. Name one with --format")
+    if kind == "parquet" and (compression or source == "-"):
+        raise ConfigError(f"parquet is read from a plain file, not from {source_name(source)} {compression}".rstrip() + "; give its path")
+    return kind, compression
+
+
+def _text_chunks(source: str, reader: Reader, compression: str, chunk_rows: int) -> Iterator[TableChunk]:
+    name = source_name(source)
+    columns, records = reader(read_lines(source, compression), name)
+    start = 0
+    chunk: list[Record] = []
+    for record in records:
+        if chunk and (len(chunk) == chunk_rows or record.offset - chunk[0].offset > _CHUNK_BYTES):
+            yield _to_chunk(name, columns, chunk, start)
+            start, chunk = start + len(chunk), []
+        chunk.append(record)
+    if chunk or not start:
+        yield _to_chunk(name, columns, chunk, start)
+
+
+def _to_chunk(name: str, columns: Columns, records: list[Record], start: int) -> TableChunk:
+    cells = zip_longest(*(record.cells for record in records), fillvalue="")
+    index = pd.RangeIndex(start, start + len(records))
+    frame = pd.DataFrame(
+        {column: list(values) for column, values in zip_longest(columns, cells, fillvalue=[""] * len(records))}, index=index, dtype="str"
+    )
+    problems = {row: record.reason for row, record in enumerate(records, start) if record.reason}
+    offsets = np.fromiter((record.offset for record in records), dtype=np.int64, count=len(records))
+    return TableChunk(name, frame, problems, offsets)
+
+
+def _parquet_chunks(source: str, chunk_rows: int) -> Iterator[TableChunk]:
+    start = 0
+    with _parquet_errors(source), pq.ParquetFile(source) as file:
+        for batch in file.iter_batches(batch_size=chunk_rows):
+            frame = batch.to_pandas(ignore_metadata=True)
+            frame.index = pd.RangeIndex(start, start + len(frame))
+            yield TableChunk(source, frame)
+            start += len(frame)
+        if not start:
+            yield TableChunk(source, file.schema_arrow.empty_table().to_pandas(ignore_metadata=True))
+
+
+@contextmanager
+def _parquet_errors(source: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"cannot read {source} as parquet: {reason}; check the path, or get the file again") from error

@@ -35,8 +35,8 @@ def evaluate(
 ) -> pd.DataFrame:
     """Fit each head on each features of each task, and score the test rows.
 
-    Features are built once per task and shared by the heads. A head that cannot use some features, or does not do the type of task, is skipped.
-    Heads see the rows of ``train`` only; a part ``valid`` is left alone. Repeat ``r`` is fitted with ``random_state + r``.
+    Features are built once per task and shared by the heads. A head that cannot use some features, or does not do the type of task, is
+    skipped. Heads see the rows of ``train`` only; a part ``valid`` is left alone. Repeat ``r`` is fitted with ``random_state + r``.
 
     Parameters
     ----------
@@ -59,9 +59,9 @@ def evaluate(
     Returns
     -------
     DataFrame
-        Columns ``RESULT_COLUMNS``, one row per metric: in the order tasks, features, heads, metrics, whatever was read from the file. A metric that is
-        not defined (one class, no row of the group) is NaN. Test rows without a label or whose features were refused are left out;
-        ``n_test`` is the number of rows that the value was computed on.
+        Columns ``RESULT_COLUMNS``, one row per metric: in the order tasks, features, heads, metrics, whatever was read from the file. A
+        metric that is not defined (one class, no row of the group) is NaN. Test rows without a label or whose features were refused are
+        left out; ``n_test`` is the number of rows that the value was computed on.
 
     Raises
     ------
@@ -76,20 +76,20 @@ def evaluate(
         settings = _settings(benchmark, feature_sets, heads, random_state, identities or {})
         finished = ResultsFile.open(Path(results_path), settings)
     rows: list[dict[str, Any]] = []
+    usable: dict[tuple[str, str], list[str]] = {}
     for task in benchmark.tasks():
         metrics = benchmark.metrics(task)
         for name, builder in feature_sets:
             features: FeatureSet | None = None
-            for head_name in heads:
-                if task.task_type not in HEADS[head_name].task_types:
-                    continue
+            if (task.task_type, name) not in usable:
+                # Which heads fit depends on the kinds of blocks alone, so two rows tell; a restart must not build features to find out.
+                usable[task.task_type, name] = _usable_heads(builder(task.smiles[:2]), heads, task.task_type)
+            for head_name in usable[task.task_type, name]:
                 cell = (benchmark.name, task.name, task.split, task.repeat, name, head_name)
                 scored = finished.rows(cell, metrics) if finished else None
                 if scored is None:
                     features = _built(builder, name, task) if features is None else features
                     head = build_head(head_name, task.task_type, random_state=random_state + task.repeat, n_jobs=n_jobs)
-                    if not head.supports(features):
-                        continue
                     scored = [dict(zip(RESULT_COLUMNS, (*cell, *result), strict=True)) for result in _scores(task, features, head, metrics)]
                     if finished:
                         finished.append(scored)
@@ -104,10 +104,16 @@ def evaluate(
     return pd.DataFrame(rows, columns=list(RESULT_COLUMNS)).astype({"value": np.float64})
 
 
+def _usable_heads(features: FeatureSet, heads: Sequence[str], task_type: str) -> list[str]:
+    return [name for name in heads if task_type in HEADS[name].task_types and build_head(name, task_type).supports(features)]
+
+
 def _built(builder: Builder, name: str, task: Task) -> FeatureSet:
     features = builder(task.smiles)
     if features.n_rows != len(task.frame):
-        raise ShapeError(f"the features {name!r} must have one row for each of the {len(task.frame)} rows of {task.name}, got {features.n_rows}")
+        raise ShapeError(
+            f"the features {name!r} must have one row for each of the {len(task.frame)} rows of {task.name}, got {features.n_rows}"
+        )
     refused = int((~features.valid).sum())
     if refused:
         logger.warning("%s: %d of %d rows have no features %r and are left out", task.name, refused, features.n_rows, name)

@@ -15,7 +15,6 @@ from molbt.data.files import atomic_write
 from molbt.errors import ConfigError, DataError
 from molbt.evaluation.benchmarks.base import RESULT_COLUMNS
 
-_CELL = list(RESULT_COLUMNS[:6])
 Cell = tuple[str, str, str, int, str, str]
 """Benchmark, task, split, repeat, features, head."""
 
@@ -86,9 +85,16 @@ class ResultsFile:
         with atomic_write(self.path) as file:
             file.write(content)
         texts = {column: str for column in RESULT_COLUMNS if column not in {"repeat", "value", "n_train", "n_test"}}
-        table = pd.read_csv(io.BytesIO(content), dtype=texts, keep_default_na=False, na_values={"value": ["nan"]}, float_precision="round_trip")
+        table = pd.read_csv(
+            io.BytesIO(content), dtype=texts, keep_default_na=False, na_values={"value": ["nan"]}, float_precision="round_trip"
+        )
         for row in table.astype({"value": float}).to_dict("records"):
-            self._cells.setdefault(tuple(row[column] for column in _CELL), {})[row["metric"]] = row
+            values: dict[str, Any] = {str(column): value for column, value in row.items()}
+            self._cells.setdefault(_cell_of(values), {})[values["metric"]] = values
+
+
+def _cell_of(row: dict[str, Any]) -> Cell:
+    return row["benchmark"], row["task"], row["split"], row["repeat"], row["features"], row["head"]
 
 
 def _merged(stored: dict[str, dict[str, Any]], wanted: dict[str, dict[str, Any]], path: Path) -> dict[str, dict[str, Any]]:

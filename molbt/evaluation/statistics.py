@@ -1,10 +1,11 @@
 """What a results table says: means over tasks with 95 % intervals, and paired differences to a control.
 
-The unit is the task: repeats of a task are averaged first, and so are tasks that a caller declares to belong together (correlated columns of one
-data set). Intervals are Student's t over these units; they are not corrected for the number of comparisons.
+The unit is the task: repeats of a task are averaged first, and so are tasks that a caller declares to belong together (correlated columns
+of one data set). Intervals are Student's t over these units; they are not corrected for the number of comparisons.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,13 +32,14 @@ def summarise(results: pd.DataFrame, *, group_of: GroupOf | None = None) -> pd.D
     Returns
     -------
     DataFrame
-        Columns benchmark, metric, features, head, mean, standard_error, ci_low, ci_high (95 % t-interval), n_tasks (units with a defined value)
-        and n_undefined (rows of ``results`` whose value is NaN, left out). With one unit the standard error and the interval are NaN.
-        Within a benchmark and a metric the best mean comes first.
+        Columns benchmark, metric, features, head, mean, standard_error, ci_low, ci_high (95 % t-interval), n_tasks (units with a defined
+        value) and n_undefined (rows of ``results`` whose value is NaN, left out). With one unit the standard error and the interval are
+        NaN. Within a benchmark and a metric the best mean comes first.
     """
     units = _unit_values(results, group_of)
     undefined = results["value"].isna().groupby([results[column] for column in _CELL]).sum()
     rows = []
+    key: Any
     for key, values in units.groupby(level=_CELL, sort=True):
         mean, error, low, high = _interval(values.dropna().to_numpy())
         rows.append((*key, mean, error, low, high, int(values.notna().sum()), int(undefined[key])))
@@ -62,10 +64,10 @@ def paired_differences(results: pd.DataFrame, control: tuple[str, str], *, group
     Returns
     -------
     DataFrame
-        Columns benchmark, metric, features, head, control, mean_difference (value − control, in the metric's own direction), ci_low, ci_high (95 %
-        paired t-interval over tasks), n_tasks (units where both have a value), wins and losses (units better and worse than the control; ties are
-        neither), claim. ``claim`` is "better" or "worse" only when the interval excludes zero, otherwise "no difference shown";
-        with one unit there is no interval and so no claim.
+        Columns benchmark, metric, features, head, control, mean_difference (value − control, in the metric's own direction), ci_low,
+        ci_high (95 % paired t-interval over tasks), n_tasks (units where both have a value), wins and losses (units better and worse than
+        the control; ties are neither), claim. ``claim`` is "better" or "worse" only when the interval excludes zero, otherwise "no
+        difference shown"; with one unit there is no interval and so no claim.
 
     Raises
     ------
@@ -76,13 +78,18 @@ def paired_differences(results: pd.DataFrame, control: tuple[str, str], *, group
     cells = set(zip(results["features"], results["head"], strict=True))
     if tuple(control) not in cells:
         listed = ", ".join(f"{features} × {head}" for features, head in sorted(cells))
-        raise DataError(f"the control {control[0]} × {control[1]} is not in the results ({listed or 'which are empty'}); choose one of these")
+        raise DataError(
+            f"the control {control[0]} × {control[1]} is not in the results ({listed or 'which are empty'}); choose one of these"
+        )
     rows = []
-    for (benchmark, metric), values in units.groupby(level=["benchmark", "metric"], sort=True):
+    key: Any
+    for key, values in units.groupby(level=["benchmark", "metric"], sort=True):
+        benchmark, metric = key
         wide = values.droplevel(["benchmark", "metric"]).unstack(["features", "head"])
         if tuple(control) not in wide.columns:
             continue
-        for features, head in sorted(set(wide.columns) - {tuple(control)}):
+        others: list[Any] = sorted(set(wide.columns) - {tuple(control)})
+        for features, head in others:
             difference = (wide[features, head] - wide[tuple(control)]).dropna().to_numpy()
             mean, _, low, high = _interval(difference)
             gains = _sign(metric) * difference

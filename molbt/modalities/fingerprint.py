@@ -56,7 +56,7 @@ class Fingerprint(Modality):
     >>> prepared.valid
     array([ True, False])
     >>> modality.dense(prepared.columns, np.array([0, 1])).sum(axis=1).A1
-    array([8., 0.], dtype=float32)
+    array([6., 0.], dtype=float32)
     """
 
     augmentations: ClassVar[frozenset[str]] = frozenset({"drop", "count_noise", "flip", "drop_kind"})

@@ -18,8 +18,8 @@ class LightGBM(Head):
     """LightGBM; missing numbers are its own, sparse counts stay sparse.
 
     The defaults were chosen by four-fold validation inside the training parts of seven MoleculeACE targets. With few rows
-    LightGBM's own defaults (20 rows per leaf, 3 per bin) allow no split and predict the mean of the labels: here a tree has at most one leaf per
-    four rows, a leaf may hold a single row, and a bin too. Columns that no split could use are left out before training.
+    LightGBM's own defaults (20 rows per leaf, 3 per bin) allow no split and predict the mean of the labels: here a tree has at most one
+    leaf per four rows, a leaf may hold a single row, and a bin too. Columns that no split could use are left out before training.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class LightGBM(Head):
 
 def _splittable_columns(matrix: Block, min_rows: int) -> np.ndarray:
     """Columns that vary, and in a sparse matrix have enough rows off zero to fill a leaf."""
-    if not sparse.issparse(matrix):
+    if isinstance(matrix, np.ndarray):
         return np.flatnonzero((matrix != matrix[:1]).any(axis=0) & ~np.isnan(matrix).all(axis=0))
     n_rows, width = matrix.shape
     stored = np.bincount(matrix.indices, minlength=width)
@@ -99,4 +99,4 @@ def _splittable_columns(matrix: Block, min_rows: int) -> np.ndarray:
 def _taken(matrix: Block, columns: np.ndarray) -> np.ndarray | sparse.csr_matrix:
     # LightGBM 4 knows SciPy's matrices, not its arrays.
     taken = matrix[:, columns]
-    return sparse.csr_matrix(taken) if sparse.issparse(taken) else np.ascontiguousarray(taken)
+    return np.ascontiguousarray(taken) if isinstance(taken, np.ndarray) else sparse.csr_matrix(taken)

@@ -6,15 +6,20 @@ A name says what is inside: ``counts``, ``descriptors``, ``counts+embedding``. `
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from scipy import sparse
 
 from molbt.data.molecules import ParsePolicy
 from molbt.errors import ConfigError, ShapeError, suggestion
 
-Block = sparse.csr_array | np.ndarray
+if TYPE_CHECKING:
+    from molbt.modalities.base import Modality
+
+Block: TypeAlias = sparse.csr_array | np.ndarray
 Embed = Callable[[Sequence[str]], np.ndarray]
 """From SMILES to ``(rows, width)`` float32; a row that cannot be used is NaN throughout."""
 
@@ -63,11 +68,11 @@ class FeatureSet:
 
     @property
     def sparse_blocks(self) -> dict[str, sparse.csr_array]:
-        return {name: block for name, block in self.blocks.items() if sparse.issparse(block)}
+        return {name: block for name, block in self.blocks.items() if not isinstance(block, np.ndarray)}
 
     @property
     def dense_blocks(self) -> dict[str, np.ndarray]:
-        return {name: block for name, block in self.blocks.items() if not sparse.issparse(block)}
+        return {name: block for name, block in self.blocks.items() if isinstance(block, np.ndarray)}
 
     @property
     def widths(self) -> dict[str, int]:
@@ -107,9 +112,10 @@ class FeatureBuilder:
 
 
 def feature_builders(
-    names: Sequence[str], *, learned: Mapping[str, Embed] | None = None, policy: ParsePolicy | None = None
+    names: Sequence[str], *, learned: Mapping[str, Embed] | None = None, policy: ParsePolicy | None = None, n_jobs: int = 1
 ) -> dict[str, FeatureBuilder]:
-    """Return a builder for each name, in order. Builders share their parts, so a part common to several is computed once per list of SMILES.
+    """Return a builder for each name, in order. Builders share their parts, so a part common to several is computed once per list of
+    SMILES.
 
     Parameters
     ----------
@@ -119,6 +125,8 @@ def feature_builders(
         Dense parts that are not computed here: from unique SMILES to ``(n, width)`` float32, NaN rows where refused.
     policy : ParsePolicy, optional
         How SMILES are read for the computed parts.
+    n_jobs : int
+        Processes for the computed parts; the numbers do not depend on it.
 
     Raises
     ------
@@ -133,9 +141,9 @@ def feature_builders(
         if part in learned:
             parts[part] = _Part(_embedding_blocks(part, learned[part]))
         elif part == "counts":
-            parts[part] = _Part(lambda smiles: _count_blocks(smiles, policy))
+            parts[part] = _Part(lambda smiles: _count_blocks(smiles, policy, n_jobs))
         elif part == "descriptors":
-            parts[part] = _Part(lambda smiles: _descriptor_blocks(smiles, policy))
+            parts[part] = _Part(lambda smiles: _descriptor_blocks(smiles, policy, n_jobs))
         else:
             raise ConfigError(f"the features {part!r} need a callable from SMILES to an array, got none; pass learned={{{part!r}: ...}}")
     return {name: FeatureBuilder(name, {part: parts[part] for part in names_of_parts}) for name, names_of_parts in wanted.items()}
@@ -179,26 +187,36 @@ class _Part:
         return self._last[1]
 
 
-def _count_blocks(smiles: list[str], policy: ParsePolicy) -> _Blocks:
+def _count_blocks(smiles: list[str], policy: ParsePolicy, n_jobs: int) -> _Blocks:
     from molbt.modalities.fingerprint import Fingerprint
 
     blocks: dict[str, Block] = {}
     valid = np.ones(len(smiles), dtype=bool)
     for kind in COUNT_KINDS:
-        fingerprint = Fingerprint(kinds=(kind,), width=COUNT_WIDTH, counts=True)
-        prepared = fingerprint.prepare(smiles, policy)
-        blocks[kind] = sparse.csr_array(fingerprint.dense(prepared.columns, np.arange(len(smiles))), dtype=np.float32)
-        valid &= prepared.valid
+        matrices, kind_valid = _prepared(Fingerprint(kinds=(kind,), width=COUNT_WIDTH, counts=True), smiles, policy, n_jobs)
+        blocks[kind] = sparse.csr_array(sparse.vstack(matrices, format="csr"), dtype=np.float32)
+        valid &= kind_valid
     return blocks, valid
 
 
-def _descriptor_blocks(smiles: list[str], policy: ParsePolicy) -> _Blocks:
+def _descriptor_blocks(smiles: list[str], policy: ParsePolicy, n_jobs: int) -> _Blocks:
     from molbt.modalities.descriptors import Descriptors
 
-    descriptors = Descriptors()
-    prepared = descriptors.prepare(smiles, policy)
-    values = np.asarray(descriptors.dense(prepared.columns, np.arange(len(smiles))), dtype=np.float32)
-    return {"descriptors": values}, prepared.valid
+    matrices, valid = _prepared(Descriptors(), smiles, policy, n_jobs)
+    return {"descriptors": np.vstack(matrices).astype(np.float32)}, valid
+
+
+def _prepared(modality: "Modality", smiles: list[str], policy: ParsePolicy, n_jobs: int) -> tuple[list[Any], np.ndarray]:
+    """The matrices of consecutive chunks, one per process, and which rows are valid."""
+    size = max(-(-len(smiles) // max(n_jobs, 1)), 1)
+    chunks = [smiles[start : start + size] for start in range(0, len(smiles), size)] or [[]]
+    matrices, valid = zip(*Parallel(n_jobs=n_jobs)(delayed(_prepared_chunk)(modality, chunk, policy) for chunk in chunks), strict=True)
+    return list(matrices), np.concatenate(valid)
+
+
+def _prepared_chunk(modality: "Modality", smiles: list[str], policy: ParsePolicy) -> tuple[Any, np.ndarray]:
+    prepared = modality.prepare(smiles, policy)
+    return modality.dense(prepared.columns, np.arange(len(smiles))), prepared.valid
 
 
 def _embedding_blocks(name: str, embed: Embed) -> Callable[[list[str]], _Blocks]:
@@ -206,6 +224,6 @@ def _embedding_blocks(name: str, embed: Embed) -> Callable[[list[str]], _Blocks]
         values = np.asarray(embed(smiles), dtype=np.float32)
         if values.ndim != 2 or len(values) != len(smiles):
             raise ShapeError(f"the features {name!r} must have shape ({len(smiles)}, width), one row per SMILES, got {values.shape}")
-        return {name: values}, ~np.isnan(values).all(axis=1)
+        return {name: values}, ~np.asarray(np.isnan(values).all(axis=1))
 
     return compute

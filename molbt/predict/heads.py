@@ -19,7 +19,8 @@ from molbt.predict.scaling import BlockScaler
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class _LinearHead(Head):
-    """A linear model on scaled features (z-scores; log(1 + count) for counts); the penalty is chosen by inner validation on training rows."""
+    """A linear model on scaled features (z-scores; log(1 + count) for counts); the penalty is chosen by inner validation on training
+    rows."""
 
     folds: int = 5
 
@@ -119,9 +120,7 @@ class ForestHead(Head):
         return self._model.predict(matrix) if self.task_type == "regression" else self._model.predict_proba(matrix)[:, 1]
 
 
-HEADS: dict[str, type[Head]] = {
-    head.name: head for head in (LightGBM, TanimotoSVM, RidgeHead, LogisticHead, DenseSVM, ForestHead)
-}
+HEADS: dict[str, type[Head]] = {head.name: head for head in (LightGBM, TanimotoSVM, RidgeHead, LogisticHead, DenseSVM, ForestHead)}
 
 
 def build_head(name: str, task_type: str = "regression", *, random_state: int = 0, n_jobs: int = 1, **parameters: Any) -> Head:

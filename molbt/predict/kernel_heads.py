@@ -22,8 +22,8 @@ from molbt.predict.tanimoto import mean_tanimoto_kernel
 class _KernelHead(Head):
     """Support-vector machine on a precomputed kernel; the cost C is chosen by inner validation on training rows.
 
-    Regression works on standardised labels, so C and ε are in standard deviations of the training labels and a change of unit changes nothing.
-    Classification weighs the classes equally, and maps decision values to probabilities with a sigmoid fitted on out-of-fold
+    Regression works on standardised labels, so C and ε are in standard deviations of the training labels and a change of unit changes
+    nothing. Classification weighs the classes equally, and maps decision values to probabilities with a sigmoid fitted on out-of-fold
     decision values (Platt 1999); with fewer than two rows of a class there are no folds, and the plain logistic function is used.
 
     Parameters
@@ -43,7 +43,8 @@ class _KernelHead(Head):
     def _fit(self, features: FeatureSet, y: np.ndarray) -> None:
         self._train = self._fit_features(features)
         kernel = self._kernel(self._train, self._train)
-        self._centre, self._spread = (y.mean(), y.std()) if self.task_type == "regression" else (0.0, 1.0)
+        is_regression = self.task_type == "regression"
+        self._centre, self._spread = (float(y.mean()), float(y.std())) if is_regression else (0.0, 1.0)
         targets = (y - self._centre) / self._spread
         folds = list(self._inner_folds(targets))
         self.cost_ = self.costs[len(self.costs) // 2]
@@ -112,7 +113,8 @@ class TanimotoSVM(_KernelHead):
 
     References
     ----------
-    Ralaivola et al. 2005 (the kernel). On 24 MoleculeACE targets its mean over ECFP4 and atom-pair counts reaches an RMSE below every published one.
+    Ralaivola et al. 2005 (the kernel). On 24 MoleculeACE targets its mean over ECFP4 and atom-pair counts reaches an RMSE below every
+    published one.
     """
 
     name: ClassVar[str] = "tanimoto_svm"

@@ -189,7 +189,9 @@ class Predictor(BaseEstimator):
         parts = {part for name in names for part in parse_feature_name(name)}
         foreign = parts - {"counts", "descriptors", "embedding"}
         if foreign:
-            raise ConfigError(f"the features {', '.join(sorted(foreign))} are controls of an evaluation; use counts, descriptors or embedding")
+            raise ConfigError(
+                f"the features {', '.join(sorted(foreign))} are controls of an evaluation; use counts, descriptors or embedding"
+            )
         if "embedding" not in parts:
             return feature_builders(names)
         policy = ParsePolicy(**read_config(find_model(self._model_path()))["run_config"]["molecules"])

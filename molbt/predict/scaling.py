@@ -3,7 +3,6 @@
 from typing import Self
 
 import numpy as np
-from scipy import sparse
 
 from molbt.predict.features import Block, FeatureSet
 
@@ -40,7 +39,7 @@ class BlockScaler:
         return FeatureSet(features.name, {name: self._scaled(name, block) for name, block in features.blocks.items()}, features.valid)
 
     def _scaled(self, name: str, block: Block) -> Block:
-        if sparse.issparse(block):
+        if not isinstance(block, np.ndarray):
             return block[:, self._occurring[name]].log1p()
         median, mean, deviation = self._statistics[name]
         values = _finite(block)

@@ -5,8 +5,8 @@ Columns that many rows share go through a dense product, the rest through a spar
 
 References
 ----------
-Ralaivola et al., "Graph kernels for chemical informatics", Neural Networks 18 (2005) 1093–1110, section 3.3 (the MinMax kernel; it is positive
-semi-definite), https://doi.org/10.1016/j.neunet.2005.07.009
+Ralaivola et al., "Graph kernels for chemical informatics", Neural Networks 18 (2005) 1093–1110, section 3.3 (the MinMax kernel; it is
+positive semi-definite), https://doi.org/10.1016/j.neunet.2005.07.009
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from scipy import sparse
 
 from molbt.errors import ShapeError
 
-# Above this share of shared cells a column costs less in the dense product. Measured on 3,657 molecules of MoleculeACE: 0.9 s for atom pairs
-# at 0.1, 1.0–1.4 s between 0.01 and 0.2, 4.1 s with the sparse product alone.
+# Above this share of shared cells a column costs less in the dense product. Measured on 3,657 molecules of MoleculeACE: 0.9 s for atom
+# pairs at 0.1, 1.0–1.4 s between 0.01 and 0.2, 4.1 s with the sparse product alone.
 _DENSE_SHARE = 0.1
 # Columns of the dense product that are expanded at a time: bounds its memory to this many float32 per row.
 _DENSE_CHUNK = 2_048

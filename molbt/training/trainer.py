@@ -367,7 +367,9 @@ def _check_resume(run: RunDirectory, record: Mapping[str, Any]) -> Hardware:
     changed = differences(old.get("config", {}), record["config"])
     changed += [f"{key}: {old.get(key)} -> {record[key]}" for key in ("corpus", "ranks", "init", "samples") if old.get(key) != record[key]]
     if changed:
-        raise ConfigError(f"{run.path} was started with other settings: " + "; ".join(changed) + ". Resume with the same ones, or start anew")
+        raise ConfigError(
+            f"{run.path} was started with other settings: " + "; ".join(changed) + ". Resume with the same ones, or start anew"
+        )
     if old["hardware"]["device"].split(":")[0] != record["hardware"]["device"].split(":")[0]:
         raise ConfigError(
             f"{run.path} was started on {old['hardware']['device']}, here it would run on {record['hardware']['device']}; "
@@ -424,7 +426,9 @@ def _load_state(
         try:
             module.load_state_dict(own)
         except RuntimeError as error:
-            raise CheckpointError(f"the checkpoint does not fit the configuration: {error}; start the run again in a new directory") from error
+            raise CheckpointError(
+                f"the checkpoint does not fit the configuration: {error}; start the run again in a new directory"
+            ) from error
     for parameter, name in names.items():
         start = f"optimiser.{name}."
         slots = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
@@ -438,5 +442,3 @@ def _load_state(
 def _summary(row: Mapping[str, Any]) -> str:
     ranks = ", ".join(f"rank {name.split('.', 1)[1]} {value:.0f}" for name, value in row.items() if name.startswith("embedding_rank."))
     return f"loss {row['loss']:.4g}, {row['samples_per_second']:,.0f} samples/s, {ranks}"
-
-

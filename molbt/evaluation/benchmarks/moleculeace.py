@@ -16,7 +16,8 @@ _ENDING = ".csv.gz"
 
 
 class MoleculeACE(Benchmark):
-    """One regression task per ChEMBL target: pKi or pEC50 (−log10 of mol/L), RMSE on all test molecules and on those with an activity cliff.
+    """One regression task per ChEMBL target: pKi or pEC50 (−log10 of mol/L), RMSE on all test molecules and on those with an activity
+    cliff.
 
     Parameters
     ----------
@@ -36,8 +37,8 @@ class MoleculeACE(Benchmark):
 
     References
     ----------
-    van Tilborg, Alenicheva and Grisoni, "Exposing the limitations of molecular machine learning with activity cliffs", J. Chem. Inf. Model. 62 (2022)
-    5938–5951, https://doi.org/10.1021/acs.jcim.2c01073
+    van Tilborg, Alenicheva and Grisoni, "Exposing the limitations of molecular machine learning with activity cliffs", J. Chem. Inf. Model.
+    62 (2022) 5938–5951, https://doi.org/10.1021/acs.jcim.2c01073
     """
 
     name: ClassVar[str] = "moleculeace"
@@ -65,7 +66,8 @@ class MoleculeACE(Benchmark):
         return ("rmse", "rmse_cliff")
 
     def published(self) -> pd.DataFrame:
-        """Return the results of van Tilborg et al. 2022 on these targets; ``features`` reads "ECFP (published)", ``head`` their algorithm."""
+        """Return the results of van Tilborg et al. 2022 on these targets; ``features`` reads "ECFP (published)", ``head`` their
+        algorithm."""
         table = pd.read_csv(self.directory / "published_results.csv")
         sizes = pd.read_csv(self.directory / "targets.csv").set_index("Dataset")
         table = table[table["dataset"].isin(self.targets)].sort_values(["dataset", "descriptor", "algorithm"], kind="stable")

@@ -1,0 +1,112 @@
+"""Data that is at hand: real molecules and activities inside RDKit's wheel, and the folder of larger public sets."""
+
+import logging
+import os
+from pathlib import Path
+
+import pandas as pd
+from rdkit import RDConfig
+
+from molbt.data.molecules import ParsePolicy, canonical_smiles, parse_molecules
+from molbt.data.tables import numeric_column, read_table, require_column
+from molbt.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+DATA_VARIABLE = "MOLBT_DATA"
+"""Environment variable that names the data folder."""
+
+
+def embedded_molecules() -> pd.DataFrame:
+    """Return real molecules that arrive with RDKit: 4,999 NCI compounds and 10,000 screening compounds of the PAINS study.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``smiles`` (as in the files) and ``source`` (``nci`` or ``wehi``): distinct molecules in the order of the files, the first
+        SMILES of each. Rows that RDKit cannot read are left out; it says how many in this module's log.
+
+    Raises
+    ------
+    DataError
+        If this build of RDKit has no data files.
+
+    References
+    ----------
+    Baell and Holloway, "New Substructure Filters for Removal of Pan Assay Interference Compounds (PAINS)", J. Med. Chem. 2010, 53, 2719,
+    https://doi.org/10.1021/jm901137j (the 10,000 compounds are its supporting information)
+    """
+    nci = read_table(_rdkit_file(RDConfig.RDDataDir, "NCI", "first_5K.smi")).frame["smiles"]
+    # The file has no header line: its columns are SMILES and compound number.
+    wehi = pd.read_csv(_rdkit_file(RDConfig.RDDataDir, "Pains", "test_data", "wehi_mols.csv"), header=None, dtype="str")[0]
+    frame = pd.concat([pd.DataFrame({"smiles": nci, "source": "nci"}), pd.DataFrame({"smiles": wehi, "source": "wehi"})], ignore_index=True)
+    canonical = [None if mol is None else canonical_smiles(mol) for mol, _ in parse_molecules(frame["smiles"], ParsePolicy())]
+    frame["canonical"] = canonical
+    readable = frame.dropna(subset="canonical")
+    distinct = readable.drop_duplicates("canonical").drop(columns="canonical").reset_index(drop=True)
+    logger.info(
+        "embedded molecules: %d rows, %d not readable, %d repeats, %d distinct",
+        len(frame),
+        len(frame) - len(readable),
+        len(readable) - len(distinct),
+        len(distinct),
+    )
+    return distinct
+
+
+def embedded_activities() -> pd.DataFrame:
+    """Return a measured activity series that arrives with RDKit: 1,017 compounds of the ChEMBL document CHEMBL2321810.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``smiles``, ``name`` and ``activity`` (float64, −log10 of mol/L, from 4.3 to 9.2).
+
+    Raises
+    ------
+    DataError
+        If this build of RDKit has no Contrib folder, or the two files do not fit together.
+    """
+    folder = (RDConfig.RDContribDir, "FreeWilson", "data")
+    molecules = read_table(_rdkit_file(*folder, "CHEMBL2321810.smi"))
+    measured = read_table(_rdkit_file(*folder, "CHEMBL2321810_act.csv"))
+    require_column(measured.frame, "Name", measured.source, "the version of RDKit")
+    activity = pd.Series(numeric_column(measured, "Act", option="the version of RDKit"), index=measured.frame["Name"])
+    names = molecules.frame["name"]
+    if names.duplicated().any() or activity.index.duplicated().any() or not names.isin(activity.index).all():
+        raise DataError(f"expected one activity for each compound of {molecules.source} in {measured.source}; install RDKit again")
+    return molecules.frame.assign(activity=activity.loc[names].to_numpy())
+
+
+def data_dir(explicit: str | Path | None = None) -> Path:
+    """Return the folder of the larger public data sets.
+
+    Parameters
+    ----------
+    explicit : str or Path, optional
+        What the user named. Without it: the environment variable ``MOLBT_DATA``, then ``../shared/data`` beside the working directory or
+        the project.
+
+    Raises
+    ------
+    DataError
+        If what was named is no folder, or nothing was named and there is none.
+    """
+    for given, origin in ((explicit, "--data-dir"), (os.environ.get(DATA_VARIABLE), f"the environment variable {DATA_VARIABLE}")):
+        if given:
+            if not Path(given).is_dir():
+                raise DataError(f"expected a folder at {given}, named by {origin}, found none; correct the path")
+            return Path(given)
+    project = Path(__file__).resolve().parents[2]
+    places = [start.parent / "shared" / "data" for start in (Path.cwd(), project)]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise DataError(f"found no data folder at {places[0]} or {places[1]}; pass --data-dir FOLDER or set {DATA_VARIABLE}")
+
+
+def _rdkit_file(*parts: str) -> Path:
+    path = Path(*parts)
+    if not path.is_file():
+        raise DataError(f"this build of RDKit lacks {path}, which its wheels carry; run: pip install --force-reinstall rdkit")
+    return path

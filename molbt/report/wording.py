@@ -1,0 +1,73 @@
+"""Numbers and names as a reader sees them: sensible digits, signs, and metrics by their usual names."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from molbt.evaluation.metrics import find_metric
+
+NONE = "–"
+"""Shown where a value is not defined."""
+
+_METRIC_NAMES = {
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R²",
+    "pearson": "Pearson correlation",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "delta_auprc": "ΔAUPRC",
+}
+_IN_LABEL_UNITS = ("rmse", "mae")
+
+
+def metric_name(metric: str, label_unit: str = "") -> str:
+    """Return a metric's usual name, its group of test rows, and the unit where it has the label's.
+
+    >>> metric_name("rmse_cliff", "pKi")
+    'RMSE on cliff (pKi)'
+    """
+    _, group = find_metric(metric)
+    base = metric.removesuffix(f"_{group}") if group else metric
+    name = _METRIC_NAMES.get(base, base) + (f" on {group}" if group else "")
+    return f"{name} ({label_unit})" if label_unit and base in _IN_LABEL_UNITS else name
+
+
+def larger_is_better(metric: str) -> bool:
+    """Return the metric's direction."""
+    return find_metric(metric)[0].larger_is_better
+
+
+def decimals_for(rows: pd.DataFrame) -> int:
+    """Return how many decimals a comparison's numbers deserve: two significant digits of the typical half-width of an interval."""
+    for widths in ((rows["ci_high"] - rows["ci_low"]) / 2, rows["standard_error"], rows["mean"].abs() / 100):
+        defined = widths[np.isfinite(widths) & (widths > 0)]
+        if len(defined):
+            return int(np.clip(1 - math.floor(math.log10(float(defined.median()))), 0, 5))
+    return 3
+
+
+def number(value: float, decimals: int, *, sign: bool = False) -> str:
+    """Return a number with that many decimals, or ``–`` where it is undefined."""
+    if not math.isfinite(value):
+        return NONE
+    rounded = round(float(value), decimals) + 0.0  # no "-0.00"
+    return f"{rounded:{'+' if sign and rounded else ''}.{decimals}f}"
+
+
+def interval(low: float, high: float, decimals: int) -> str:
+    """Return ``+0.01 to +0.03``, or ``–`` where there is no interval."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return NONE
+    return f"{number(low, decimals, sign=True)} to {number(high, decimals, sign=True)}"
+
+
+def typographic(text: str) -> str:
+    """Return the text with minus signs in front of digits, for HTML; plain text keeps ASCII so that it can be pasted into a spreadsheet."""
+    return text.replace("-", "−")
+
+
+def cell_name(features: str, head: str) -> str:
+    """Return ``features × head``."""
+    return f"{features} × {head}"
