@@ -1,9 +1,20 @@
 """What tests share."""
 
+import inspect
 import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+RANK_WORKER = Path(__file__).with_name("rank_worker.py")
+REPLY_TIMEOUT = 60.0  # seconds; longer than the worker's own limit on the process group, so that its message arrives
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +31,68 @@ def real_data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return directory
+
+
+class _RankGroup:
+    """Processes of one group, kept for the calls of a whole session: starting one takes seconds."""
+
+    def __init__(self, world_size: int, directory: Path) -> None:
+        self.world_size = world_size
+        self._connections: list[Connection] = []
+        self._processes: list[subprocess.Popen] = []
+        rendezvous = directory / "rendezvous"
+        for rank in range(world_size):
+            ours, theirs = Pipe()
+            command = [sys.executable, str(RANK_WORKER), str(theirs.fileno()), str(rank), str(world_size), str(rendezvous)]
+            self._processes.append(subprocess.Popen(command, pass_fds=[theirs.fileno()]))
+            theirs.close()
+            self._connections.append(ours)
+
+    def call(self, function: Callable[..., Any], arguments: dict[str, Any]) -> list[Any]:
+        """Run a function on every rank and return the results by rank; the first failure is raised with its traceback."""
+        for connection in self._connections:
+            connection.send((inspect.getfile(function), function.__name__, arguments))
+        replies = []
+        for rank, connection in enumerate(self._connections):
+            if not connection.poll(REPLY_TIMEOUT):
+                raise TimeoutError(f"rank {rank} of {self.world_size} did not answer {function.__name__} within {REPLY_TIMEOUT:.0f} s")
+            replies.append(connection.recv())
+        for rank, (error, _) in enumerate(replies):
+            if error:
+                raise RuntimeError(f"{function.__name__} failed on rank {rank} of {self.world_size}:\n{error}")
+        return [result for _, result in replies]
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+        for process in self._processes:
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture(scope="session")
+def on_ranks() -> Iterator[Callable[..., list[Any]]]:
+    """Run ``function(rank, world_size, **arguments)``, a module-level function of a test, on several processes; returns the results by
+    rank."""
+    groups: dict[int, _RankGroup] = {}
+    with tempfile.TemporaryDirectory() as directory:
+
+        def run(function: Callable[..., Any], world_size: int, **arguments: Any) -> list[Any]:
+            if world_size not in groups:
+                folder = Path(directory) / str(world_size)
+                folder.mkdir()
+                groups[world_size] = _RankGroup(world_size, folder)
+            try:
+                return groups[world_size].call(function, arguments)
+            except (RuntimeError, TimeoutError, EOFError):
+                # Ranks that failed at different places are out of step: the next call begins with new ones.
+                groups.pop(world_size).close()
+                (Path(directory) / str(world_size)).rename(tempfile.mkdtemp(dir=directory))
+                raise
+
+        yield run
+        for group in groups.values():
+            group.close()

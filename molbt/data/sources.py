@@ -18,7 +18,7 @@ DATA_VARIABLE = "MOLBT_DATA"
 
 
 def embedded_molecules() -> pd.DataFrame:
-    """Return real molecules that arrive with RDKit: 4,999 NCI compounds and 10,000 screening compounds of the PAINS study.
+    """Return real molecules that arrive with RDKit: 4,999 NCI compounds, and the 10,000 of a collection its PAINS filters are tested on.
 
     Returns
     -------
@@ -33,8 +33,8 @@ def embedded_molecules() -> pd.DataFrame:
 
     References
     ----------
-    Baell and Holloway, "New Substructure Filters for Removal of Pan Assay Interference Compounds (PAINS)", J. Med. Chem. 2010, 53, 2719,
-    https://doi.org/10.1021/jm901137j (the 10,000 compounds are its supporting information)
+    Saubern, Guha and Baell, "KNIME Workflow to Assess PAINS Filters in SMARTS Format", Mol. Inform. 2011, 30, 847,
+    https://doi.org/10.1002/minf.201100076 (the source that RDKit names for its folder ``Data/Pains``)
     """
     nci = read_table(_rdkit_file(RDConfig.RDDataDir, "NCI", "first_5K.smi")).frame["smiles"]
     # The file has no header line: its columns are SMILES and compound number.
@@ -55,12 +55,13 @@ def embedded_molecules() -> pd.DataFrame:
 
 
 def embedded_activities() -> pd.DataFrame:
-    """Return a measured activity series that arrives with RDKit: 1,017 compounds of the ChEMBL document CHEMBL2321810.
+    """Return a measured activity series that arrives with RDKit: 1,017 compounds named after CHEMBL2321810.
 
     Returns
     -------
     DataFrame
-        Columns ``smiles``, ``name`` and ``activity`` (float64, −log10 of mol/L, from 4.3 to 9.2).
+        Columns ``smiles``, ``name`` and ``activity`` (float64, from 4.27 to 9.22; the files give no unit, RDKit's example of a Free–Wilson
+        analysis treats the values as pIC50, −log10 of mol/L).
 
     Raises
     ------

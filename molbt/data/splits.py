@@ -123,8 +123,9 @@ def kfold(n: int, n_splits: int, *, random_state: int) -> list[tuple[np.ndarray,
 def _scaffold_groups(smiles: Sequence[str]) -> dict[tuple[str, str], list[int]]:
     """Rows by scaffold, or by their own text where they cannot be read."""
     groups: dict[tuple[str, str], list[int]] = {}
-    for row, (mol, _) in enumerate(parse_molecules(smiles, ParsePolicy())):
-        key = ("refused", str(smiles[row])) if mol is None else ("scaffold", murcko_scaffold(mol))
+    texts = list(smiles)
+    for row, (mol, _) in enumerate(parse_molecules(texts, ParsePolicy())):
+        key = ("refused", str(texts[row])) if mol is None else ("scaffold", murcko_scaffold(mol))
         groups.setdefault(key, []).append(row)
     return groups
 

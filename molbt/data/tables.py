@@ -252,10 +252,10 @@ def _text_chunks(source: str, reader: Reader, compression: str, chunk_rows: int)
     start = 0
     chunk: list[Record] = []
     for record in records:
-        if chunk and (len(chunk) == chunk_rows or record.offset - chunk[0].offset > _CHUNK_BYTES):
+        chunk.append(record)
+        if len(chunk) == chunk_rows or record.offset - chunk[0].offset > _CHUNK_BYTES:
             yield _to_chunk(name, columns, chunk, start)
             start, chunk = start + len(chunk), []
-        chunk.append(record)
     if chunk or not start:
         yield _to_chunk(name, columns, chunk, start)
 

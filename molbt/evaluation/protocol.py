@@ -54,7 +54,8 @@ def evaluate(
         CSV that finished cells (task, repeat, features, head) are written to and read from: a restart skips them. Beside it lies
         ``<results_path>.settings.json``; results made with other settings are refused.
     identities : dict of str to str, optional
-        What else the values of each features depend on, for example a checksum of the encoder; part of the settings.
+        What the values of a part (``embedding`` in ``counts+embedding``) depend on, for example a checksum of the encoder; kept among the
+        settings.
 
     Returns
     -------
@@ -157,6 +158,6 @@ def _settings(
     """What the results depend on, in sections: what all cells share, and what those of one features or head do."""
     return {
         "shared": {"benchmark": benchmark.name, "random_state": random_state, **benchmark.settings()},
-        "features": {name: identities.get(name, name) for name, _ in feature_sets},
+        "features": {name: [identities.get(part, part) for part in name.split("+")] for name, _ in feature_sets},
         "heads": {head: HEADS[head]().parameters() for head in heads},
     }

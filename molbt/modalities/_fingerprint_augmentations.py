@@ -71,7 +71,8 @@ def drop_whole_kind(batch: FingerprintBatch, rate: float, draws: Draws, *, start
 def _keep(batch: FingerprintBatch, kept: Tensor) -> FingerprintBatch:
     before = torch.zeros(len(kept) + 1, dtype=torch.int64, device=kept.device)
     torch.cumsum(kept, 0, out=before[1:])
-    return FingerprintBatch(batch.ids[kept], batch.weights[kept], batch.row_of_item[kept], before[batch.offsets], batch.width)
+    place = kept.nonzero().squeeze(1)  # once, where three boolean masks would each search again
+    return FingerprintBatch(batch.ids[place], batch.weights[place], batch.row_of_item[place], before[batch.offsets], batch.width)
 
 
 def _merge_sorted(batch: FingerprintBatch, new: Tensor, weight: float) -> FingerprintBatch:

@@ -15,7 +15,7 @@ from molbt.modalities._rdkit_descriptors import check_names, default_names, desc
 from molbt.modalities.base import Columns, Modality, Prepared
 from molbt.nn.dense_encoder import DenseEncoder
 
-_CHUNK = 512  # molecules held at once while preparing
+_CHUNK = 64  # molecules held at once while preparing
 _IQR_OF_NORMAL = 1.349  # interquartile range of a normal distribution with standard deviation 1
 
 

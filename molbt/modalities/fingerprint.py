@@ -18,7 +18,7 @@ from molbt.modalities._rdkit_fingerprints import MACCS_WIDTH, FingerprintKind
 from molbt.modalities.base import Columns, Modality, Prepared
 from molbt.nn.fingerprint_encoder import FingerprintBatch, FingerprintEncoder
 
-_CHUNK = 512  # molecules held at once while preparing
+_CHUNK = 64  # molecules held at once while preparing: few enough to stay in the processor's cache
 _MIN_BLOCK = 32
 
 

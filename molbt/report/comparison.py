@@ -1,12 +1,16 @@
 """What every table, figure and verdict of a report is made from: one metric of one benchmark, each features × head beside the control."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from molbt.errors import DataError, suggestion
+from molbt.evaluation.metrics import find_metric
 from molbt.evaluation.statistics import GroupOf, paired_differences, summarise
+from molbt.report.wording import cell_name, decimals_for
 
 COLUMNS = ("benchmark", "task", "split", "repeat", "features", "head", "metric", "value")
 """What a results table must have; other columns are shown in the full table only."""
@@ -20,6 +24,50 @@ NO_INTERVAL = "no interval"
 _CELL = ["features", "head"]
 
 
+@dataclass(frozen=True)
+class Row:
+    """One features × head beside the control.
+
+    Attributes
+    ----------
+    role : str
+        "the control", "control" (another one), "encoder" or "published".
+    mean, standard_error : float
+        Over the tasks with a value; NaN where undefined.
+    n_tasks, n_undefined : int
+        Units with a value, and results whose value is NaN.
+    difference, ci_low, ci_high : float
+        Mean paired difference, value − control, and its 95 % interval.
+    wins, losses, n_paired : int
+        Units better and worse than the control, and units where both have a value.
+    claim : str
+        "better", "worse", "no difference shown", "no interval" (fewer than two units in common with the control) or "the control".
+    """
+
+    features: str
+    head: str
+    role: str
+    mean: float
+    standard_error: float
+    n_tasks: int
+    n_undefined: int
+    difference: float
+    ci_low: float
+    ci_high: float
+    wins: int
+    losses: int
+    n_paired: int
+    claim: str
+
+    @property
+    def cell(self) -> tuple[str, str]:
+        return self.features, self.head
+
+    @property
+    def name(self) -> str:
+        return cell_name(self.features, self.head)
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """One metric of one benchmark.
@@ -27,35 +75,44 @@ class Comparison:
     Attributes
     ----------
     benchmark, metric : str
-    control : (features, head)
-    rows : DataFrame
-        One row per features and head, best mean first: features, head, role ("the control", "control", "encoder" or "published"), mean,
-        standard_error, n_tasks, n_undefined, difference (value − control), ci_low, ci_high, wins, losses, n_paired, claim.
-        ``claim`` is "better", "worse", "no difference shown", "no interval" (fewer than two tasks in common with the control), or
-        "the control".
+    rows : tuple of Row
+        Best mean first.
     task_differences : DataFrame
         Value − control: one row per task (repeats averaged), or per repeat when there is one task; one column per (features, head).
-    n_tasks : int
-        Units the control has a value on.
     unit : str
         What the intervals are over: "tasks", or "groups of tasks" where tasks were averaged first.
     results : DataFrame
-        The rows of the results, published ones included, that all this was computed from.
+        The results, published ones included, that all this was computed from.
     """
 
     benchmark: str
     metric: str
-    control: tuple[str, str]
-    rows: pd.DataFrame
+    rows: tuple[Row, ...]
     task_differences: pd.DataFrame
-    n_tasks: int
     unit: str
     results: pd.DataFrame
 
-    def best(self, role: str) -> pd.Series | None:
-        """Return the row of a role with the best defined mean, or None."""
-        rows = self.rows[(self.rows["role"] == role) & self.rows["mean"].notna()]
-        return rows.iloc[0] if len(rows) else None
+    @property
+    def control(self) -> Row:
+        return next(row for row in self.rows if row.role == "the control")
+
+    @property
+    def larger_is_better(self) -> bool:
+        return find_metric(self.metric)[0].larger_is_better
+
+    @property
+    def decimals(self) -> int:
+        """How many decimals its numbers deserve."""
+        half_widths = [(row.ci_high - row.ci_low) / 2 for row in self.rows]
+        return decimals_for(half_widths, [row.standard_error for row in self.rows], [row.mean for row in self.rows])
+
+    def with_role(self, role: str) -> list[Row]:
+        """Return the rows of a role that have a difference to the control, the most favourable first.
+
+        By the difference and not by the mean, because means of rows with undefined values are over other tasks.
+        """
+        rows = [row for row in self.rows if row.role == role and math.isfinite(row.difference)]
+        return sorted(rows, key=lambda row: row.difference, reverse=self.larger_is_better)
 
 
 def check_results(results: pd.DataFrame) -> None:
@@ -123,29 +180,33 @@ def published_rows(published: pd.DataFrame, results: pd.DataFrame) -> pd.DataFra
 def _compare_one(
     together: pd.DataFrame, own: pd.DataFrame, control: tuple[str, str], encoders: Sequence[str], group_of: GroupOf | None
 ) -> Comparison:
-    benchmark, metric = own["benchmark"].iloc[0], own["metric"].iloc[0]
-    summary = summarise(together, group_of=group_of).drop(columns=["ci_low", "ci_high"])
+    summary = summarise(together, group_of=group_of)
     differences = paired_differences(together, control, group_of=group_of)
-    differences = differences.rename(columns={"mean_difference": "difference", "n_tasks": "n_paired"}).drop(columns="control")
-    rows = summary.merge(differences, on=["benchmark", "metric", *_CELL], how="left").drop(columns=["benchmark", "metric"])
-    for count in ("wins", "losses", "n_paired"):
-        rows[count] = rows[count].fillna(0).astype(int)
+    by_cell = {(str(row["features"]), str(row["head"])): row for row in differences.to_dict("records")}
     own_cells = set(zip(own["features"], own["head"], strict=True))
-    cells = list(zip(rows["features"], rows["head"], strict=True))
-    roles = [_role(cell, control, own_cells, encoders) for cell in cells]
-    claims = rows["claim"].where(rows["n_paired"] >= 2, NO_INTERVAL)
-    rows["claim"] = claims.where([cell != tuple(control) for cell in cells], "the control")
-    rows.insert(2, "role", roles)
+    rows = []
+    for row in summary.to_dict("records"):
+        cell = str(row["features"]), str(row["head"])
+        rows.append(_row(row, by_cell.get(cell), _role(cell, control, own_cells, encoders)))
     return Comparison(
-        benchmark=str(benchmark),
-        metric=str(metric),
-        control=(control[0], control[1]),
-        rows=rows,
+        benchmark=str(own["benchmark"].iloc[0]),
+        metric=str(own["metric"].iloc[0]),
+        rows=tuple(rows),
         task_differences=_task_differences(together, control),
-        n_tasks=int(rows.loc[rows["role"] == "the control", "n_tasks"].iloc[0]),
         unit="tasks" if group_of is None else "groups of tasks",
         results=together,
     )
+
+
+def _row(summary: dict[Hashable, Any], difference: dict[Hashable, Any] | None, role: str) -> Row:
+    own = {name: summary[name] for name in ("features", "head", "mean", "standard_error", "n_tasks", "n_undefined")}
+    if difference is None:
+        nothing = math.nan
+        return Row(**own, role=role, difference=nothing, ci_low=nothing, ci_high=nothing, wins=0, losses=0, n_paired=0, claim=role)
+    n_paired = int(difference["n_tasks"])
+    paired = {name: difference[name] for name in ("ci_low", "ci_high", "wins", "losses")}
+    claim = difference["claim"] if n_paired >= 2 else NO_INTERVAL
+    return Row(**own, **paired, role=role, difference=difference["mean_difference"], n_paired=n_paired, claim=claim)
 
 
 def _role(cell: tuple[str, str], control: tuple[str, str], own_cells: set[tuple[str, str]], encoders: Sequence[str]) -> str:

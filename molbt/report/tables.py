@@ -6,8 +6,8 @@ from html import escape
 import pandas as pd
 
 from molbt.evaluation.statistics import GroupOf
-from molbt.report.comparison import ENCODER_PARTS, Comparison, compare
-from molbt.report.wording import NONE, cell_name, decimals_for, interval, larger_is_better, metric_name, number, typographic
+from molbt.report.comparison import ENCODER_PARTS, Comparison, Row, compare
+from molbt.report.wording import NONE, interval, metric_name, number
 
 HEADINGS = ("features", "head", "mean", "±se", "Δ to control", "95 % interval", "better/worse/tasks", "claim")
 N_PUBLISHED = 5
@@ -40,48 +40,45 @@ def text_table(
 
 
 def html_table(comparison: Comparison, label_unit: str = "") -> str:
-    """Return the comparison as an HTML table with its caption and footnotes; the control's row is highlighted, published rows are marked."""
+    """Return the comparison as an HTML table with caption and footnotes; the control's row is highlighted, published rows are marked."""
     rows = shown_rows(comparison)
     head = "".join(f'<th scope="col"{_align(name)}>{escape(name)}</th>' for name in HEADINGS)
-    body = []
-    for (_, row), cells in zip(rows.iterrows(), _cells(rows), strict=True):
-        kind = str(row["role"]).replace(" ", "-")
-        body.append(
-            f'<tr class="{kind} {_claim_class(row["claim"])}">'
-            + "".join(f"<td{_align(name)}>{_html_cell(name, cell)}</td>" for name, cell in zip(HEADINGS, cells, strict=True))
-            + "</tr>"
-        )
+    body = "".join(
+        f'<tr class="{row.role.replace(" ", "-")} {row.claim if row.claim in ("better", "worse") else "unclaimed"}">'
+        + "".join(f"<td{_align(name)}>{escape(cell)}</td>" for name, cell in zip(HEADINGS, cells, strict=True))
+        + "</tr>"
+        for row, cells in zip(rows, _cells(rows, comparison.decimals), strict=True)
+    )
     notes = "".join(f"<li>{escape(note)}</li>" for note in footnotes(comparison))
     caption = escape(caption_of(comparison, label_unit))
     return (
         f'<div class="scroll"><table class="comparison"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>" + (f'<ul class="footnotes">{notes}</ul>' if notes else "")
+        f"<tbody>{body}</tbody></table></div>" + (f'<ul class="footnotes">{notes}</ul>' if notes else "")
     )
 
 
-def shown_rows(comparison: Comparison) -> pd.DataFrame:
+def shown_rows(comparison: Comparison) -> list[Row]:
     """Return the rows of a comparison without published methods beyond the best ``N_PUBLISHED``."""
-    rows = comparison.rows
-    is_published = rows["role"] == "published"
-    return rows[~is_published | (is_published.cumsum() <= N_PUBLISHED)]
+    published = [row for row in comparison.rows if row.role == "published"]
+    return [row for row in comparison.rows if row not in published[N_PUBLISHED:]]
 
 
 def caption_of(comparison: Comparison, label_unit: str = "") -> str:
     """Return what the table is of, and which way is better."""
-    better = "higher" if larger_is_better(comparison.metric) else "lower"
+    better = "higher" if comparison.larger_is_better else "lower"
     return f"{comparison.benchmark}: {metric_name(comparison.metric, label_unit)}, {better} is better; mean over {comparison.unit}"
 
 
 def footnotes(comparison: Comparison) -> list[str]:
     """Return what a reader of the table must know: undefined values, means over fewer tasks, methods not shown."""
     notes = []
-    for row in comparison.rows.itertuples():
-        name = cell_name(row.features, row.head)
+    n_tasks = comparison.control.n_tasks
+    for row in comparison.rows:
         if row.n_undefined:
             values = "value is" if row.n_undefined == 1 else "values are"
-            notes.append(f"{name}: {row.n_undefined} {values} undefined and left out")
-        if row.n_tasks != comparison.n_tasks:
-            notes.append(f"{name}: its mean is over {row.n_tasks} {comparison.unit}, that of the control over {comparison.n_tasks}")
+            notes.append(f"{row.name}: {row.n_undefined} {values} undefined and left out")
+        if row.n_tasks != n_tasks:
+            notes.append(f"{row.name}: its mean is over {row.n_tasks} {comparison.unit}, that of the control over {n_tasks}")
     left_out = len(comparison.rows) - len(shown_rows(comparison))
     if left_out:
         notes.append(f"the best {N_PUBLISHED} published methods are shown, {left_out} more are left out")
@@ -90,7 +87,7 @@ def footnotes(comparison: Comparison) -> list[str]:
 
 def _one_text_table(comparison: Comparison, label_unit: str) -> str:
     rows = shown_rows(comparison)
-    lines = [list(HEADINGS), *_cells(rows)]
+    lines = [list(HEADINGS), *_cells(rows, comparison.decimals)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
     aligned = [
         "  ".join(
@@ -102,9 +99,8 @@ def _one_text_table(comparison: Comparison, label_unit: str) -> str:
     return "\n".join([caption_of(comparison, label_unit), aligned[0], rule, *aligned[1:], *(f"* {note}" for note in footnotes(comparison))])
 
 
-def _cells(rows: pd.DataFrame) -> list[list[str]]:
+def _cells(rows: Sequence[Row], decimals: int) -> list[list[str]]:
     """Return the text of each row, by ``HEADINGS``."""
-    decimals = decimals_for(rows)
     return [
         [
             _one_line(row.features),
@@ -116,7 +112,7 @@ def _cells(rows: pd.DataFrame) -> list[list[str]]:
             f"{row.wins}/{row.losses}/{row.n_paired}" if row.n_paired else NONE,
             row.claim,
         ]
-        for row in rows.itertuples()
+        for row in rows
     ]
 
 
@@ -125,13 +121,5 @@ def _one_line(text: str) -> str:
     return " ".join(str(text).split())
 
 
-def _html_cell(name: str, cell: str) -> str:
-    return escape(cell if name in _LEFT else typographic(cell))
-
-
 def _align(name: str) -> str:
     return "" if name in _LEFT else ' class="number"'
-
-
-def _claim_class(claim: str) -> str:
-    return claim if claim in ("better", "worse") else "unclaimed"

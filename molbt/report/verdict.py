@@ -7,7 +7,7 @@ import pandas as pd
 
 from molbt.evaluation.statistics import GroupOf, paired_differences
 from molbt.report.comparison import ENCODER_PARTS, NO_INTERVAL, PUBLISHED, Comparison, feature_parts
-from molbt.report.wording import cell_name, decimals_for, interval, larger_is_better, metric_name, number
+from molbt.report.wording import cell_name, interval, metric_name, number
 
 
 @dataclass(frozen=True)
@@ -36,31 +36,28 @@ def verdict(comparison: Comparison, label_unit: str = "") -> Verdict:
     A difference is claimed only when its 95 % interval over tasks excludes zero; otherwise the headline says "no difference shown".
     Without an interval (one task), or without a row that uses the encoder, it says that instead.
     """
-    row = comparison.best("encoder")
-    control = cell_name(*comparison.control)
-    if row is None or not row["n_paired"]:
-        return _verdict_without_encoder(comparison, control)
-    name = metric_name(comparison.metric, label_unit)
-    decimals = decimals_for(comparison.rows)
-    difference = number(row["difference"], decimals, sign=True)
-    encoder_rows = comparison.rows[comparison.rows["role"] == "encoder"]
-    if len(encoder_rows) > 1:
-        candidates = f"the best of the {len(encoder_rows)} combinations with the encoder"
-    else:
-        candidates = "the one combination with the encoder"
-    means = f"{cell_name(row['features'], row['head'])}, {candidates}, has a mean {name} of {number(row['mean'], decimals)}"
-    control_mean = comparison.rows.loc[comparison.rows["role"] == "the control", "mean"].iloc[0]
-    against = f"the control {control} has {number(control_mean, decimals)}"
-    if row["claim"] == NO_INTERVAL:
+    encoder_rows = comparison.with_role("encoder")
+    control = comparison.control
+    if not encoder_rows:
+        return _verdict_without_encoder(comparison)
+    row = encoder_rows[0]
+    decimals = comparison.decimals
+    difference = number(row.difference, decimals, sign=True)
+    many = len(encoder_rows)
+    which = f"the best of the {many} combinations with the encoder" if many > 1 else "the one combination with the encoder"
+    means = (
+        f"{row.name}, {which}, has a mean {metric_name(comparison.metric, label_unit)} of {number(row.mean, decimals)}; "
+        f"the control {control.name} has {number(control.mean, decimals)}"
+    )
+    if row.claim == NO_INTERVAL:
         return Verdict(
-            "One task: no interval over tasks exists, so no difference is claimed.",
-            f"{means}, {against}; the mean difference is {difference}.",
+            "One task: no interval over tasks exists, so no difference is claimed.", f"{means}; the mean difference is {difference}."
         )
-    bounds = interval(row["ci_low"], row["ci_high"], decimals)
-    counts = f"it is better on {row['wins']} and worse on {row['losses']} of {row['n_paired']} {comparison.unit}"
+    bounds = interval(row.ci_low, row.ci_high, decimals)
+    counts = f"it is better on {row.wins} and worse on {row.losses} of {row.n_paired} {comparison.unit}"
     return Verdict(
-        _headline(str(row["claim"]), control),
-        f"{means}, {against}; the mean paired difference is {difference} (95 % interval {bounds}), and {counts}.{_better_control(comparison)}",
+        _headline(row.claim, control.name),
+        f"{means}. The mean paired difference is {difference} (95 % interval {bounds}); {counts}.{_better_control(comparison)}",
     )
 
 
@@ -74,7 +71,7 @@ def protocol_sentence(comparison: Comparison) -> str:
     splits = ", ".join(sorted(map(str, own["split"].unique())))
     many = f"{tasks} task{'s' if tasks > 1 else ''}"
     text = f"Protocol: {many} of {comparison.benchmark}, split: {splits}, {each} repeat{'s' if each != '1' else ''} per task. "
-    if comparison.n_tasks > 1:
+    if comparison.control.n_tasks > 1:
         text += (
             f"Repeats are averaged first; means, standard errors and paired 95 % t-intervals are over {comparison.unit}, not over seeds, "
             "and are not corrected for the number of comparisons."
@@ -86,17 +83,14 @@ def protocol_sentence(comparison: Comparison) -> str:
 
 
 def contrasts(comparison: Comparison, *, encoders: Sequence[str] = ENCODER_PARTS, group_of: GroupOf | None = None) -> list[Contrast]:
-    """Return the encoder beside its untrained self, beside PCA of the same inputs, and beside the features without it, where these were run."""
-    cells = set(zip(comparison.rows["features"], comparison.rows["head"], strict=True))
-    encoder_rows = comparison.rows[comparison.rows["role"] == "encoder"].sort_values(["features", "head"], kind="stable")
-    decimals = decimals_for(comparison.rows)
+    """Return the encoder beside its untrained self, PCA of the same inputs, and the features without it, where these were run."""
+    cells = {row.cell for row in comparison.rows}
     found = []
-    for row in encoder_rows.itertuples():
+    for row in sorted(comparison.with_role("encoder"), key=lambda row: row.cell):
         for question, other in _counterparts(row.features, encoders):
-            if (other, row.head) not in cells:
-                continue
-            differences = paired_differences(comparison.results, (other, row.head), group_of=group_of)
-            found.append(_contrast(question, differences, (row.features, row.head), other, decimals))
+            if (other, row.head) in cells:
+                differences = paired_differences(comparison.results, (other, row.head), group_of=group_of)
+                found.append(_contrast(question, differences, row.cell, other, comparison.decimals))
     return found
 
 
@@ -129,23 +123,19 @@ def _headline(claim: str, control: str) -> str:
     return f"The encoder against the control ({control}): no difference shown."
 
 
-def _verdict_without_encoder(comparison: Comparison, control: str) -> Verdict:
-    if (comparison.rows["role"] == "encoder").any():
+def _verdict_without_encoder(comparison: Comparison) -> Verdict:
+    if any(row.role == "encoder" for row in comparison.rows):
         return Verdict(
             "The encoder cannot be compared with the control.",
-            f"There is no task on which both a combination with the encoder and the control {control} have a value.",
+            f"There is no task on which both a combination with the encoder and the control {comparison.control.name} have a value.",
         )
     return Verdict("These are controls alone.", "No row uses an encoder, so there is nothing to say about one.")
 
 
 def _better_control(comparison: Comparison) -> str:
-    """A control that was not chosen as the control, but has the better mean, is named: the reader should know."""
-    row = comparison.best("control")
-    control = comparison.rows[comparison.rows["role"] == "the control"].iloc[0]
-    if row is None or pd.isna(control["mean"]):
+    """Name a control that does better than the one chosen as the control: the reader should know."""
+    others = comparison.with_role("control")
+    if not others or not (others[0].difference > 0 if comparison.larger_is_better else others[0].difference < 0):
         return ""
-    ahead = row["mean"] > control["mean"] if larger_is_better(comparison.metric) else row["mean"] < control["mean"]
-    if not ahead:
-        return ""
-    decimals = decimals_for(comparison.rows)
-    return f" Another control has the better mean: {cell_name(row['features'], row['head'])}, {number(row['mean'], decimals)}."
+    difference = number(others[0].difference, comparison.decimals, sign=True)
+    return f" Another control does better than this one: {others[0].name}, difference {difference}."

@@ -1,9 +1,9 @@
 """Numbers and names as a reader sees them: sensible digits, signs, and metrics by their usual names."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from molbt.evaluation.metrics import find_metric
 
@@ -34,17 +34,15 @@ def metric_name(metric: str, label_unit: str = "") -> str:
     return f"{name} ({label_unit})" if label_unit and base in _IN_LABEL_UNITS else name
 
 
-def larger_is_better(metric: str) -> bool:
-    """Return the metric's direction."""
-    return find_metric(metric)[0].larger_is_better
+def decimals_for(half_widths: Sequence[float], standard_errors: Sequence[float], means: Sequence[float]) -> int:
+    """Return how many decimals numbers deserve: two significant digits of the typical half-width of their intervals.
 
-
-def decimals_for(rows: pd.DataFrame) -> int:
-    """Return how many decimals a comparison's numbers deserve: two significant digits of the typical half-width of an interval."""
-    for widths in ((rows["ci_high"] - rows["ci_low"]) / 2, rows["standard_error"], rows["mean"].abs() / 100):
+    Without an interval, of the typical standard error; without one, of a hundredth of the typical mean; between 0 and 5.
+    """
+    for widths in (np.asarray(half_widths), np.asarray(standard_errors), np.abs(means) / 100):
         defined = widths[np.isfinite(widths) & (widths > 0)]
         if len(defined):
-            return int(np.clip(1 - math.floor(math.log10(float(defined.median()))), 0, 5))
+            return int(np.clip(1 - math.floor(math.log10(float(np.median(defined)))), 0, 5))
     return 3
 
 
@@ -52,8 +50,8 @@ def number(value: float, decimals: int, *, sign: bool = False) -> str:
     """Return a number with that many decimals, or ``–`` where it is undefined."""
     if not math.isfinite(value):
         return NONE
-    rounded = round(float(value), decimals) + 0.0  # no "-0.00"
-    return f"{rounded:{'+' if sign and rounded else ''}.{decimals}f}"
+    rounded = round(float(value), decimals) + 0.0  # no "−0.00"
+    return f"{rounded:{'+' if sign and rounded else ''}.{decimals}f}".replace("-", "−")
 
 
 def interval(low: float, high: float, decimals: int) -> str:
@@ -61,11 +59,6 @@ def interval(low: float, high: float, decimals: int) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         return NONE
     return f"{number(low, decimals, sign=True)} to {number(high, decimals, sign=True)}"
-
-
-def typographic(text: str) -> str:
-    """Return the text with minus signs in front of digits, for HTML; plain text keeps ASCII so that it can be pasted into a spreadsheet."""
-    return text.replace("-", "−")
 
 
 def cell_name(features: str, head: str) -> str:

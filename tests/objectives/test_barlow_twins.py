@@ -62,7 +62,7 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("n, d", [(6, 40), (31, 40), (64, 10)])
+@pytest.mark.parametrize(("n", "d"), [(6, 40), (31, 40), (64, 10)])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
 def test_barlow_twins_equals_the_textbook_in_value_and_gradient(normalisation, form, n, d):

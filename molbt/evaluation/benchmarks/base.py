@@ -72,6 +72,8 @@ class Benchmark(ABC):
     """Tasks with their metrics. A subclass is constructed with what it needs to find its data."""
 
     name: ClassVar[str]
+    label_unit: str = ""
+    """Unit of the labels, for captions; empty where there is none or it is the user's to know."""
 
     @abstractmethod
     def tasks(self) -> Iterator[Task]:

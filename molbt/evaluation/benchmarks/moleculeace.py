@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from molbt.data.tables import numeric_column, read_table
 from molbt.errors import ConfigError, DataError, suggestion
 from molbt.evaluation.benchmarks.base import RESULT_COLUMNS, Benchmark, Task
 
@@ -42,6 +43,7 @@ class MoleculeACE(Benchmark):
     """
 
     name: ClassVar[str] = "moleculeace"
+    label_unit = "pKi or pEC50"
 
     def __init__(self, data_dir: str | Path, *, targets: Sequence[str] | None = None, limit: int | None = None) -> None:
         self.directory = Path(data_dir) / "moleculeace"
@@ -99,17 +101,21 @@ class MoleculeACE(Benchmark):
 
     def _task(self, target: str) -> Task:
         path = self.directory / f"{target}{_ENDING}"
-        frame = pd.read_csv(path)
+        table = read_table(path)
+        frame = table.frame
         missing = [column for column in _COLUMNS if column not in frame.columns]
-        if missing:
-            raise DataError(f"expected the columns {missing} in {path}, got {list(frame.columns)}; get the file again")
+        if missing or table.problems:
+            raise DataError(
+                f"expected {path} as published, got a file with the columns {missing} missing and {len(table.problems)} damaged rows; "
+                "get the file again"
+            )
         odd = sorted(set(frame["split"]) - {"train", "test"})
         if odd:
             raise DataError(f"expected 'train' or 'test' in the column 'split' of {path}, got {odd[:5]}; get the file again")
         return Task(
             name=target,
-            frame=frame,
-            y=frame[LABEL].to_numpy(np.float64),
+            frame=frame[["smiles"]],
+            y=numeric_column(table, LABEL),
             parts={part: np.flatnonzero(frame["split"] == part) for part in ("train", "test")},
-            groups={"cliff": (frame["cliff_mol"] == 1).to_numpy()},
+            groups={"cliff": numeric_column(table, "cliff_mol") == 1},
         )

@@ -1,0 +1,129 @@
+"""Commands that judge encoders: ``evaluate``, ``demo``."""
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from molbt.cli.main import app
+from molbt.cli.options import Jobs, OptionalModel, RandomState, is_quiet
+from molbt.cli.progress import ProgressDisplay, progress
+
+if TYPE_CHECKING:
+    from molbt.evaluation.benchmarks.base import Benchmark
+
+
+def _build_benchmark(name: str, options: dict[str, Any]) -> "Benchmark":
+    """Construct a benchmark from the options that were given; one that it does not take is refused."""
+    from molbt import registry
+    from molbt.errors import ConfigError
+
+    benchmark = registry.find("benchmarks", name)
+    accepted = inspect.signature(benchmark).parameters
+    given = {option: value for option, value in options.items() if value is not None}
+    for option in given:
+        if option not in accepted:
+            taken = ", ".join("--" + other.replace("_", "-") for other in accepted if other in options)
+            raise ConfigError(f"benchmark {name!r} does not take --{option.replace('_', '-')}; it takes {taken}")
+    missing = [option for option, parameter in accepted.items() if parameter.default is inspect.Parameter.empty and option not in given]
+    if missing:
+        wanted = ", ".join("a table" if option == "path" else "--" + option.replace("_", "-") for option in missing)
+        raise ConfigError(f"benchmark {name!r} needs {wanted}; see molbt evaluate --help")
+    return benchmark(**given)
+
+
+def _show_cells(display: ProgressDisplay, n_done: list[int]) -> Any:
+    def show(line: str) -> None:
+        n_done[0] += 1
+        if display.on_terminal:
+            display(line, n_done[0], 0)
+        elif not display.quiet:
+            typer.echo(line, err=True)
+
+    return show
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    benchmark: Annotated[str, typer.Argument(help="moleculeace, or table for a file of your own.")],
+    path: Annotated[Path | None, typer.Argument(help="The file, for the benchmark table.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory of results.csv and report.html.")] = Path("reports"),
+    model: OptionalModel = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder of the public data sets; or the variable MOLBT_DATA.")] = None,
+    target: Annotated[str | None, typer.Option("--target", help="Column to predict (table).")] = None,
+    smiles_column: Annotated[str | None, typer.Option("--smiles-column", help="Column that holds the SMILES (table).")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="random, scaffold or scaffold_random (table).")] = None,
+    repeats: Annotated[int | None, typer.Option("--repeats", help="Number of splits (table).")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="First so many tasks only.")] = None,
+    heads: Annotated[str, typer.Option("--heads", help="Heads, separated by commas.")] = "tanimoto_svm,lightgbm",
+    random_state: RandomState = 0,
+    jobs: Jobs = 1,
+) -> None:
+    """Print the table of a benchmark: an encoder beside all its controls, with paired intervals over tasks."""
+    from molbt import registry
+    from molbt.data.sources import data_dir as find_data
+    from molbt.evaluation.controls import CONTROL, control_features
+    from molbt.evaluation.encoder_features import encoder_features
+    from molbt.evaluation.protocol import evaluate as run_protocol
+    from molbt.report.page import write_report
+    from molbt.report.tables import text_table
+
+    found = registry.find("benchmarks", benchmark)
+    if "data_dir" in inspect.signature(found).parameters:
+        data_dir = find_data(data_dir)
+    options = {
+        "path": path, "data_dir": data_dir, "target": target, "smiles_column": smiles_column, "split": split, "repeats": repeats,
+        "limit": limit, "random_state": random_state if "random_state" in inspect.signature(found).parameters else None,
+    }  # fmt: skip
+    built = _build_benchmark(benchmark, options)
+    output.mkdir(parents=True, exist_ok=True)
+    with progress(quiet=is_quiet(context)) as display:
+        features = encoder_features(model, output, random_state=random_state, n_jobs=jobs) if model is not None else None
+        results = run_protocol(
+            built,
+            control_features(features.learned if features else None, policy=features.policy if features else None, n_jobs=jobs),
+            [name.strip() for name in heads.split(",") if name.strip()],
+            random_state=random_state,
+            n_jobs=jobs,
+            results_path=output / "results.csv",
+            identities=features.identities if features else None,
+            progress=_show_cells(display, [0]),
+        )
+    cells = set(zip(results["features"], results["head"], strict=True))
+    control = CONTROL if CONTROL in cells else ("counts", str(results["head"].iloc[0]))
+    metric = str(results["metric"].iloc[0])
+    published = built.published()
+    report = write_report(
+        output / "report.html",
+        title=f"{benchmark}: {model or 'controls'}",
+        results=results,
+        control=control,
+        metric=metric,
+        published=published,
+        run_directory=model if model is not None and (model / "run.json").is_file() else None,
+        notes=features.notes if features else (),
+        label_unit=built.label_unit,
+    )
+    typer.echo(text_table(results, control, metric, published=published, label_unit=built.label_unit))
+    typer.echo(f"report: {report}")
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory of everything the demo makes.")],
+    jobs: Jobs = 2,
+) -> None:
+    """Do the main job on the molecules that come with RDKit, in a few minutes."""
+    from molbt.demo import LABEL_UNIT, METRIC, run_demo
+    from molbt.evaluation.controls import CONTROL
+    from molbt.report.tables import text_table
+
+    with progress(quiet=is_quiet(context)) as display:
+        result = run_demo(output, n_jobs=jobs, progress=display)
+    typer.echo(text_table(result.results, CONTROL, METRIC, label_unit=LABEL_UNIT))
+    for note in result.notes:
+        typer.echo(note)
+    typer.echo(f"encoder: {result.run}\nreport: {result.report}")

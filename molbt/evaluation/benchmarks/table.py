@@ -1,0 +1,127 @@
+"""A user's own file: one task per target column, split here by name."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from molbt.data.files import sha256_of
+from molbt.data.splits import SPLITS
+from molbt.data.tables import numeric_column, read_table, require_column
+from molbt.errors import ConfigError, DataError, suggestion
+from molbt.evaluation.benchmarks.base import METRICS_OF, Benchmark, Task
+
+logger = logging.getLogger(__name__)
+
+
+class TableBenchmark(Benchmark):
+    """Measured values in columns of a table.
+
+    A column of nothing but 0 and 1 is classification, any other regression, unless told; ``task_types`` says which. A row counts for a
+    column when it has a label there; all columns share the same splits of all rows.
+
+    With one column there is one task, and so no interval over tasks: a difference on one data set says nothing certain about the next.
+
+    Parameters
+    ----------
+    path : path
+        Any table that ``molbt.data.tables`` reads.
+    target : str or sequence of str
+        Columns of numbers.
+    smiles_column : str
+    split : str
+        A name in ``molbt.data.splits.SPLITS``.
+    test_fraction : float
+        Share of rows in the test part; the others are training rows.
+    repeats : int
+        Number of splits, with ``random_state``, ``random_state + 1``, …
+    task_type : {"auto", "regression", "classification"}
+    random_state : int
+
+    Raises
+    ------
+    ConfigError
+        If a name or number cannot be used, or a split that does not depend on ``random_state`` is to be repeated.
+    DataError
+        If a column is missing or holds no number, or a part would be empty.
+    """
+
+    name: ClassVar[str] = "table"
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        target: str | Sequence[str],
+        smiles_column: str = "smiles",
+        split: str = "scaffold",
+        test_fraction: float = 0.2,
+        repeats: int = 1,
+        task_type: str = "auto",
+        random_state: int = 0,
+    ) -> None:
+        targets = [target] if isinstance(target, str) else list(target)
+        if not targets or len(set(targets)) < len(targets):
+            raise ConfigError(f"expected one or more different target columns, got {targets}; name each once (--target)")
+        if split not in SPLITS:
+            raise ConfigError(f"unknown split {split!r}{suggestion(split, SPLITS)}")
+        if not 0 < test_fraction < 1:
+            raise ConfigError(f"test_fraction must be between 0 and 1, got {test_fraction}")
+        if repeats < 1:
+            raise ConfigError(f"repeats must be at least 1, got {repeats}")
+        if task_type not in ("auto", *METRICS_OF):
+            raise ConfigError(f"unknown task type {task_type!r}{suggestion(task_type, ('auto', *METRICS_OF))}")
+        self.path = Path(path)
+        self.split = split
+        self.test_fraction = test_fraction
+        self.random_state = random_state
+        table = read_table(self.path)
+        require_column(table.frame, smiles_column, table.source, "--smiles-column")
+        # The labels stay out of the frame: a builder sees no more than the molecules.
+        self._frame = pd.DataFrame({"smiles": table.frame[smiles_column]})
+        self._labels = {column: numeric_column(table, column) for column in targets}
+        self.task_types = {column: self._task_type(column, labels, task_type) for column, labels in self._labels.items()}
+        self._parts = [self._split(repeat) for repeat in range(repeats)]
+        if repeats > 1 and np.array_equal(self._parts[0]["test"], self._parts[1]["test"]):
+            raise ConfigError(
+                f"the split {split!r} is the same each time, so {repeats} repeats would measure one split; "
+                "use repeats=1 (--repeats 1), or 'scaffold_random' or 'random'"
+            )
+
+    def tasks(self) -> Iterator[Task]:
+        for column, labels in self._labels.items():
+            for repeat, parts in enumerate(self._parts):
+                yield Task(column, self._frame, labels, parts, self.task_types[column], self.split, repeat)
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "file": sha256_of(self.path),
+            "split": self.split,
+            "test_fraction": self.test_fraction,
+            "split_random_state": self.random_state,
+            "task_types": self.task_types,
+        }
+
+    def _split(self, repeat: int) -> dict[str, np.ndarray]:
+        fractions = (1 - self.test_fraction, 0.0, self.test_fraction)
+        train, _, test = SPLITS[self.split](self._frame["smiles"].tolist(), fractions=fractions, random_state=self.random_state + repeat)
+        return {"train": train, "test": test}
+
+    def _task_type(self, column: str, labels: np.ndarray, wanted: str) -> str:
+        known = labels[np.isfinite(labels)]
+        if len(known) == 0:
+            raise DataError(
+                f"expected numbers in the column {column!r} of {self.path}, found none; name another target, or write classes as 0 and 1"
+            )
+        is_binary = bool(np.isin(known, (0.0, 1.0)).all())
+        if wanted == "classification" and not is_binary:
+            odd = known[~np.isin(known, (0.0, 1.0))][0]
+            raise DataError(
+                f"classification needs 0 and 1 in the column {column!r} of {self.path}, found {odd:g}; recode it or use regression"
+            )
+        chosen = ("classification" if is_binary else "regression") if wanted == "auto" else wanted
+        logger.info("%s: %s (%d labels, %d different values)", column, chosen, len(known), len(np.unique(known)))
+        return chosen

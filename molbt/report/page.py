@@ -1,0 +1,226 @@
+"""One self-contained HTML page: whether the encoder earned its place, the table, drawings, training, configuration, all values."""
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from molbt.data.files import atomic_write
+from molbt.evaluation.statistics import GroupOf
+from molbt.report.comparison import ENCODER_PARTS, Comparison, compare, published_rows
+from molbt.report.figures import MAX_SERIES, forest_plot, task_plot
+from molbt.report.run_record import RunRecord, read_run
+from molbt.report.style import style_sheet
+from molbt.report.tables import html_table
+from molbt.report.training_figures import spectrum_figure, training_figure
+from molbt.report.verdict import Contrast, contrasts, protocol_sentence, verdict
+from molbt.report.wording import NONE
+
+MAX_VALUES_SHOWN = 20_000
+"""Rows of the full table on the page: more would make a page that no browser scrolls."""
+
+
+def write_report(
+    path: str | Path,
+    *,
+    title: str,
+    results: pd.DataFrame,
+    control: tuple[str, str],
+    metric: str,
+    published: pd.DataFrame | None = None,
+    encoders: Sequence[str] = ENCODER_PARTS,
+    group_of: GroupOf | None = None,
+    label_unit: str = "",
+    run_directory: str | Path | None = None,
+    notes: Sequence[str] = (),
+) -> Path:
+    """Write the report of an evaluation, and return its path.
+
+    The page needs nothing beside it: style and drawings are inside, and there is no script. The same input gives the same bytes.
+
+    Parameters
+    ----------
+    path : path
+        The HTML file; written whole or not at all. Its directory must exist.
+    title : str
+    results : DataFrame
+        Columns benchmark, task, split, repeat, features, head, metric, value, and any others (n_train, n_test). Controls are rows too.
+    control : (features, head)
+        What the others are compared with.
+    metric : str
+        The metric of the verdict and the drawings; the other metrics in the results get a table each.
+    published : DataFrame, optional
+        Published values per task, in the same columns where they exist.
+    encoders : sequence of str
+        Parts of a features name that stand for a pretrained encoder.
+    group_of : callable, optional
+        From a task to the unit it is averaged into before intervals are computed (correlated columns of one data set).
+    label_unit : str
+        Unit of the labels, such as "pKi"; errors are in it.
+    run_directory : path, optional
+        The run whose encoder was evaluated: training curves, configuration, versions and hardware come from it.
+    notes : sequence of str
+        Sentences for the reader, for example how many rows were refused.
+
+    Raises
+    ------
+    DataError
+        If the results lack columns, rows, the metric or the control, or the run's files cannot be read.
+    """
+    comparisons = compare(results, control, metric, published=published, encoders=encoders, group_of=group_of)
+    others = [
+        comparison
+        for other in results["metric"].unique()
+        if other != metric and _has_control(results, control, other)
+        for comparison in compare(results, control, other, published=published, encoders=encoders, group_of=group_of)
+    ]
+    record = read_run(run_directory) if run_directory is not None else None
+    sections = [
+        f"<h1>{escape(title)}</h1>",
+        *(_verdict_section(comparison, label_unit) for comparison in comparisons),
+        *_table_section(comparisons, others, label_unit, encoders, group_of),
+        *_drawing_section(comparisons, label_unit),
+        *(_training_section(record) if record else ()),
+        *_settings_section(record, notes),
+        *_values_section(results, published),
+    ]
+    page = (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{style_sheet()}</style>\n</head>\n<body>\n" + "\n".join(sections) + "\n</body>\n</html>\n"
+    )
+    path = Path(path)
+    with atomic_write(path) as file:
+        file.write(page.encode())
+    return path
+
+
+def _has_control(results: pd.DataFrame, control: tuple[str, str], metric: str) -> bool:
+    """A metric that the control was not measured by has no comparison; its values are in the full table."""
+    rows = results[results["metric"] == metric]
+    return bool(((rows["features"] == control[0]) & (rows["head"] == control[1])).any())
+
+
+def _verdict_section(comparison: Comparison, label_unit: str) -> str:
+    said = verdict(comparison, label_unit)
+    return (
+        f'<div class="verdict"><p><strong>{escape(said.headline)}</strong> {escape(said.detail)}</p>'
+        f'<p class="protocol">{escape(protocol_sentence(comparison))}</p></div>'
+    )
+
+
+def _table_section(
+    comparisons: Sequence[Comparison], others: Sequence[Comparison], label_unit: str, encoders: Sequence[str], group_of: GroupOf | None
+) -> Iterator[str]:
+    yield "<h2>Table</h2>"
+    yield (
+        '<p class="note">Δ is value − control on the same tasks. A row is better or worse only when its 95 % interval excludes zero. '
+        "The control is tinted, rows that use the encoder have a bar at the left, published values are in italics.</p>"
+    )
+    for comparison in comparisons:
+        yield html_table(comparison, label_unit)
+        found = contrasts(comparison, encoders=encoders, group_of=group_of)
+        if found:
+            yield f"<h3>The encoder, taken apart</h3>{_contrast_table(found)}"
+    for comparison in others:
+        yield f"<h3>Also measured</h3>{html_table(comparison, label_unit)}"
+
+
+def _contrast_table(found: Sequence[Contrast]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(row.question)}</td><td>{escape(row.first)}</td><td>{escape(row.second)}</td>"
+        f'<td class="number">{row.difference}</td><td class="number">{row.interval}</td><td>{escape(row.claim)}</td></tr>'
+        for row in found
+    )
+    return (
+        '<div class="scroll"><table><thead><tr><th>question</th><th>this</th><th>minus this</th><th class="number">difference</th>'
+        f'<th class="number">95 % interval</th><th>claim</th></tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _drawing_section(comparisons: Sequence[Comparison], label_unit: str) -> Iterator[str]:
+    yield "<h2>Differences to the control, drawn</h2>"
+    for comparison in comparisons:
+        forest = forest_plot(comparison, label_unit)
+        if not forest:
+            yield f"<p>{escape(comparison.benchmark)}: nothing has a value on a task of the control.</p>"
+            continue
+        has_interval = comparison.control.n_tasks > 1
+        bars = f"bars are paired 95 % intervals over {comparison.unit}" if has_interval else "one task, so no interval over tasks exists"
+        yield _figure(forest, f"{comparison.benchmark}: mean paired difference to the control; {bars}.")
+        tasks = task_plot(comparison, label_unit)
+        if tasks:
+            per = (
+                "Each row is a task, its repeats averaged"
+                if comparison.task_differences.index.name == "task"
+                else "Each row is a repeat of the one task"
+            )
+            best = f"; the best {MAX_SERIES} combinations with the encoder at most" if tasks else ""
+            yield _figure(tasks, f"{per}{best}.")
+
+
+def _training_section(record: RunRecord) -> Iterator[str]:
+    yield "<h2>Training</h2>"
+    table = record.metrics
+    figure = training_figure(record)
+    if not figure:
+        yield "<p>The run has no finished epoch, so there is nothing to draw.</p>"
+        return
+    if {"seconds", "samples_per_second"} <= set(table.columns):
+        yield (
+            f'<p class="note">{len(table)} epochs in {table["seconds"].sum():,.0f} s; '
+            f"median {table['samples_per_second'].median():,.0f} samples per second.{_dead_columns(table)}</p>"
+        )
+    yield _figure(figure, "Measured once per epoch; the probe batch is the same each time, and the networks are in evaluation mode.")
+    spectrum = spectrum_figure(record)
+    if spectrum:
+        yield _figure(
+            spectrum,
+            "Singular values of the centred embeddings and projections of the probe batch; a curve that falls early uses few directions.",
+        )
+
+
+def _dead_columns(table: pd.DataFrame) -> str:
+    dead = [column for column in table.columns if column.startswith("dead_columns.")]
+    if not dead or (table[dead] != 0).any(axis=None):
+        return ""
+    return " No column of the projections was dead at any epoch."
+
+
+def _settings_section(record: RunRecord | None, notes: Sequence[str]) -> Iterator[str]:
+    if not notes and record is None:
+        return
+    yield "<h2>Configuration and origin</h2>"
+    if notes:
+        yield f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"
+    if record is not None:
+        yield f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in record.facts.items())}</dl>"
+    if record is not None and record.config:
+        yield f"<h3>config.yaml</h3><pre>{escape(record.config)}</pre>"
+
+
+def _values_section(results: pd.DataFrame, published: pd.DataFrame | None) -> Iterator[str]:
+    table = results if published is None else pd.concat([results, published_rows(published, results)], ignore_index=True)
+    shown = table.head(MAX_VALUES_SHOWN)
+    yield "<h2>All values</h2>"
+    if len(shown) < len(table):
+        yield f"<p>The first {len(shown):,} of {len(table):,} rows; the results file has all.</p>"
+    head = "".join(f"<th>{escape(str(column))}</th>" for column in shown.columns)
+    body = "".join(f"<tr>{''.join(_value_cell(value) for value in row)}</tr>" for row in shown.itertuples(index=False, name=None))
+    yield (
+        f"<details><summary>{len(shown):,} rows</summary>"
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>'
+    )
+
+
+def _value_cell(value: object) -> str:
+    if pd.isna(value):  # type: ignore[call-overload]
+        return f"<td>{NONE}</td>"
+    if isinstance(value, float):
+        return f'<td class="number">{value:.6g}</td>'
+    return f"<td>{escape(str(value))}</td>"
+
+
+def _figure(svg: str, caption: str) -> str:
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
