@@ -5,136 +5,37 @@ numbers, never a configuration.
 """
 
 import hashlib
-import inspect
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from molbt import registry
+from molbt.config_sections import LabelConfig, MoleculeConfig, ObjectiveConfig, ProjectorConfig, Section, TrainerConfig, ViewConfig
+from molbt.config_text import apply_changes, describe_problems, differences, parse_yaml
 from molbt.errors import ConfigError, suggestion
 
-if TYPE_CHECKING:
-    from molbt.data.molecules import ParsePolicy
-    from molbt.modalities.base import Modality
-    from molbt.objectives.base import Objective
+__all__ = [
+    "LabelConfig",
+    "MoleculeConfig",
+    "ObjectiveConfig",
+    "ProjectorConfig",
+    "RunConfig",
+    "TrainerConfig",
+    "ViewConfig",
+    "differences",
+    "preset_names",
+]
+
+# Names of views and label sets become names of modules, metrics and files.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
-class _Section(BaseModel):
-    """A part of the configuration; a key it does not know is refused with the closest one it does."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, values: Any) -> Any:
-        if isinstance(values, Mapping):
-            for key in values:
-                if key not in cls.model_fields:
-                    raise ValueError(f"unknown key {key!r}{suggestion(key, cls.model_fields)}")
-        return values
-
-
-class MoleculeConfig(_Section):
-    """How SMILES are read: see ``molbt.data.molecules.ParsePolicy``."""
-
-    standardise: Literal["none", "largest_fragment", "neutral"] = "none"
-    max_length: int = Field(5_000, ge=1)
-    max_heavy_atoms: int = Field(1_000, ge=1)
-
-    def policy(self) -> "ParsePolicy":
-        from molbt.data.molecules import ParsePolicy
-
-        return ParsePolicy(**self.model_dump())
-
-
-class ViewConfig(BaseModel):
-    """A view: a modality, a column of the table, and the modality's own parameters beside them.
-
-    ``encoder`` overrides keys of the run's encoder section for this view. Views of the same modality, column and preparation share an
-    encoder unless ``share_encoder`` is false.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    modality: str
-    column: str = "smiles"
-    encoder: dict[str, Any] = Field(default_factory=dict)
-    share_encoder: bool = True
-
-    def build_modality(self) -> "Modality":
-        """Return the modality with the view's parameters, validated."""
-        modality = registry.find("modalities", self.modality)
-        parameters = self.model_extra or {}
-        for key in parameters:
-            if key not in modality.model_fields:  # type: ignore[attr-defined]
-                valid = [*modality.model_fields, "modality", "column", "encoder", "share_encoder", "like"]  # type: ignore[attr-defined]
-                raise ConfigError(f"unknown key {key!r} in a view of modality {self.modality!r}{suggestion(key, valid)}")
-        try:
-            return modality(**parameters)
-        except ValidationError as error:
-            raise ConfigError(_describe(error, where=f"view of modality {self.modality!r}")) from error
-
-
-class ProjectorConfig(_Section):
-    """The network between embedding and objective: ``molbt.nn.mlp.Projector``."""
-
-    widths: tuple[int, ...] = (1024, 1024)
-
-
-class ObjectiveConfig(BaseModel):
-    """One term of the run's loss: a name, its weight, the pairs it scores (all of the run's by default), and its own parameters."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    name: str
-    weight: float = 1.0
-    pairs: tuple[tuple[str, str], ...] | None = None
-
-    def build(self) -> "Objective":
-        """Return the objective, its parameters checked against the signature."""
-        objective = registry.find("objectives", self.name)
-        parameters = self.model_extra or {}
-        valid = [name for name in inspect.signature(objective).parameters if name != "self"]
-        for key in parameters:
-            if key not in valid:
-                raise ConfigError(f"unknown key {key!r} in objective {self.name!r}{suggestion(key, [*valid, 'name', 'weight', 'pairs'])}")
-        return objective(**parameters)
-
-
-class LabelConfig(_Section):
-    """A label set: columns of the table that hold a number and, where there are several tasks, the task's name."""
-
-    value: str
-    task: str | None = None
-
-
-class TrainerConfig(_Section):
-    """The training loop: ``molbt.training.trainer.pretrain``."""
-
-    epochs: int = Field(20, ge=1)
-    max_steps: int | None = Field(None, ge=1)
-    batch_size: int = Field(1024, ge=2)
-    learning_rate: float = Field(1e-3, gt=0)
-    final_learning_rate: float = Field(0.0, ge=0)
-    warmup: float = Field(0.05, ge=0, lt=1)
-    weight_decay: float = Field(1e-4, ge=0)
-    clip_norm: float | None = Field(10.0, gt=0)
-    seed: int = Field(0, ge=0)
-    device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    num_threads: int | None = Field(None, ge=1)
-    checkpoint_every: int = Field(1, ge=1)
-    keep_checkpoints: int = Field(2, ge=1)
-    probe_size: int = Field(1024, ge=2)
-    stop_on_collapse: bool = False
-
-
-class RunConfig(_Section):
+class RunConfig(Section):
     """Everything that decides a run, beside the molecules."""
 
     views: dict[str, ViewConfig]
@@ -161,6 +62,10 @@ class RunConfig(_Section):
     def _check_names(self) -> "RunConfig":
         if len(self.views) < 2:
             raise ValueError(f"a run needs two or more views, found {len(self.views)}; add a second one, for example  b: {{like: a}}")
+        for what, names in (("view", self.views), ("label set", self.labels)):
+            for name in names:
+                if not _NAME.fullmatch(name):
+                    raise ValueError(f"{what} {name!r} needs a name of letters, digits and _ that begins with a letter")
         scored = [*self.pairs, *(pair for objective in self.objectives for pair in objective.pairs or ())]
         for pair in scored:
             for name in pair:
@@ -168,6 +73,9 @@ class RunConfig(_Section):
                     raise ValueError(f"pair {list(pair)} names the view {name!r}, which is not defined{suggestion(name, self.views)}")
             if pair[0] == pair[1]:
                 raise ValueError(f"pair {list(pair)} scores a view with itself; name two views")
+        for pairs in (self.pairs, *(objective.pairs for objective in self.objectives)):
+            if pairs is not None and len({frozenset(pair) for pair in pairs}) < len(pairs):
+                raise ValueError(f"pairs {[list(pair) for pair in pairs]} name the same two views more than once; list each pair once")
         if not self.pairs:
             raise ValueError("pairs is empty; name at least one pair of views, for example [[a, b]]")
         if not self.objectives:
@@ -191,24 +99,22 @@ class RunConfig(_Section):
         ------
         ConfigError
             If a key is unknown (the closest valid one is named), or a value is out of range.
+
+        Notes
+        -----
+        The result is resolved: every parameter is written out, so two spellings of one configuration are equal and have one hash.
         """
         if not isinstance(values, Mapping):
             raise ConfigError(f"expected a mapping of sections in {source}, found {type(values).__name__}; see molbt info --presets")
-        for change in changes:
-            values = _with_change(values, change)
         try:
-            config = cls.model_validate(dict(values))
+            config = cls.model_validate(apply_changes(values, changes))
+            for view in config.views.values():
+                view.check_encoder_keys(config.encoder)
+            for objective in config.objectives:
+                config._check_labels(objective, source)
+            return cls.model_validate(config.as_dict())
         except ValidationError as error:
-            raise ConfigError(_describe(error, where=source)) from error
-        for view in config.views.values():
-            view.build_modality()
-        for objective in config.objectives:
-            if objective.build().requires_labels and not config.labels:
-                raise ConfigError(
-                    f"objective {objective.name!r} in {source} needs labels, but the configuration has no 'labels' section; "
-                    "add one, for example  labels: {activity: {value: pIC50}}"
-                )
-        return config
+            raise ConfigError(describe_problems(error, where=source)) from error
 
     @classmethod
     def from_yaml(cls, path: str | Path, *, changes: Sequence[str] = ()) -> "RunConfig":
@@ -216,7 +122,11 @@ class RunConfig(_Section):
         path = Path(path)
         if not path.is_file():
             raise ConfigError(f"expected a YAML file at {path}, found none; pass --config FILE, or --preset NAME")
-        return cls._from_text(path.read_text(encoding="utf-8"), source=str(path), changes=changes)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
+        return cls.from_dict(parse_yaml(text, source=str(path)), source=str(path), changes=changes)
 
     @classmethod
     def from_preset(cls, name: str = "default", *, changes: Sequence[str] = ()) -> "RunConfig":
@@ -224,24 +134,30 @@ class RunConfig(_Section):
         if name not in preset_names():
             raise ConfigError(f"unknown preset {name!r}{suggestion(name, preset_names())}")
         text = (resources.files("molbt") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
-        return cls._from_text(text, source=f"preset {name!r}", changes=changes)
+        source = f"preset {name!r}"
+        return cls.from_dict(parse_yaml(text, source=source), source=source, changes=changes)
 
-    @classmethod
-    def _from_text(cls, text: str, *, source: str, changes: Sequence[str]) -> "RunConfig":
-        try:
-            values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{source} is not valid YAML: {error}; compare it with the shape in the README") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"expected a mapping of sections in {source}, found {type(values).__name__}; see the shape in the README")
-        return cls.from_dict(values, source=source, changes=changes)
+    def _check_labels(self, objective: ObjectiveConfig, source: str) -> None:
+        """Raise ConfigError when an objective reads labels that the configuration does not define."""
+        if not objective.build().requires_labels:
+            return
+        if not self.labels:
+            raise ConfigError(
+                f"objective {objective.name!r} in {source} needs labels, but the configuration has no 'labels' section; "
+                "add one, for example  labels: {activity: {value: pIC50}}"
+            )
+        wanted = objective.parameters().get("labels")
+        if wanted is not None and wanted not in self.labels:
+            raise ConfigError(f"objective {objective.name!r} in {source} reads the label set {wanted!r}{suggestion(wanted, self.labels)}")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the resolved configuration as JSON values: every view with all its modality's parameters, nothing implied."""
+        """Return the resolved configuration as JSON values: views and objectives with all their parameters."""
         resolved = self.model_dump(mode="json")
         for name, view in self.views.items():
             own = view.model_dump(mode="json", include={"modality", "column", "encoder", "share_encoder"})
             resolved["views"][name] = {**own, **view.build_modality().model_dump(mode="json")}
+        for dumped, objective in zip(resolved["objectives"], self.objectives, strict=True):
+            dumped |= objective.parameters()
         return resolved
 
     def to_yaml(self) -> str:
@@ -266,18 +182,6 @@ def preset_names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str = "") -> list[str]:
-    """Return one line per setting in which two resolved configurations differ: ``trainer.epochs: 20 -> 30``."""
-    lines = []
-    for key in sorted({*old, *new}):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            lines += differences(before, after, prefix=f"{prefix}{key}.")
-        elif before != after:
-            lines.append(f"{prefix}{key}: {before} -> {after}")
-    return lines
-
-
 def _resolve_view(name: str, views: Mapping[str, Any], seen: tuple[str, ...]) -> Any:
     """Return a view with everything it takes over through ``like``."""
     view = views[name]
@@ -290,34 +194,3 @@ def _resolve_view(name: str, views: Mapping[str, Any], seen: tuple[str, ...]) ->
         raise ValueError(f"views {', '.join((*seen, name))} are like each other in a circle; define one of them in full")
     taken_over = _resolve_view(model, views, (*seen, name))
     return {**taken_over, **{key: value for key, value in view.items() if key != "like"}}
-
-
-def _with_change(values: Mapping[str, Any], change: str) -> dict[str, Any]:
-    """Apply ``objectives.0.weight=0.5`` to nested settings; a number in the path is a position in a list."""
-    path, equals, text = change.partition("=")
-    if not equals or not path:
-        raise ConfigError(f"expected KEY.SUBKEY=VALUE, received {change!r}; for example --set trainer.epochs=20")
-    changed = json.loads(json.dumps(values))
-    place: Any = changed
-    *parents, last = path.split(".")
-    try:
-        for key in parents:
-            place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
-        if isinstance(place, list):
-            place[int(last)] = yaml.safe_load(text)
-        else:
-            place[last] = yaml.safe_load(text)
-    except (IndexError, ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"no setting at {path!r}: {error}; compare it with the shape in the README") from error
-    return changed
-
-
-def _describe(error: ValidationError, *, where: str) -> str:
-    """Turn pydantic's list of problems into one line each: place, what was expected, what came."""
-    lines = []
-    for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"]) or "top level"
-        message = problem["msg"].removeprefix("Value error, ")
-        received = "" if isinstance(problem["input"], Mapping) else f", received {problem['input']!r}"
-        lines.append(f"{place}: {message}{received}")
-    return f"{where} cannot be used: " + "; ".join(lines)

@@ -11,7 +11,7 @@ from molbt.config import RunConfig
 from molbt.data.corpus import Progress, prepare
 from molbt.data.files import atomic_write
 from molbt.data.sources import embedded_activities, embedded_molecules
-from molbt.evaluation.benchmarks.table import Table
+from molbt.evaluation.benchmarks.table import TableBenchmark
 from molbt.evaluation.controls import CONTROL, control_features
 from molbt.evaluation.encoder_features import encoder_features
 from molbt.evaluation.protocol import evaluate
@@ -74,7 +74,7 @@ def run_demo(
     corpus = prepare(molecules, config, directory=directory / "corpus", exclude=[activities], n_jobs=n_jobs, progress=progress)
     run = pretrain(corpus, directory / "run", config=config, resume=True, progress=progress)
     features = encoder_features(run.directory, directory, n_jobs=n_jobs)
-    benchmark = Table(activities, target="activity", split="random", repeats=repeats)
+    benchmark = TableBenchmark(activities, target="activity", split="random", repeats=repeats)
     report_line = progress or (lambda label, done, total: None)
     results = evaluate(
         benchmark,

@@ -1,6 +1,5 @@
 """Frozen embeddings as a scikit-learn transformer."""
 
-import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,13 +15,12 @@ from sklearn.utils.validation import check_is_fitted
 from molbt.config import ViewConfig
 from molbt.data.columns import Column
 from molbt.data.molecules import ParsePolicy
-from molbt.errors import ConfigError, InvalidMoleculeError, ShapeError, suggestion
+from molbt.data.rows import text_of
+from molbt.errors import CheckpointError, ConfigError, InvalidMoleculeError, ShapeError, suggestion
 from molbt.modalities.base import Prepared
-from molbt.model.checkpoint import from_pretrained
+from molbt.model.checkpoint import find_model, from_pretrained, read_config
 from molbt.model.twin_model import TwinModel
 from molbt.training.hardware import resolve_device
-
-logger = logging.getLogger(__name__)
 
 # Rows are prepared and encoded in blocks of this many: memory stays flat, and a row's embedding does not depend on its block.
 _BLOCK = 4_096
@@ -50,13 +48,18 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     Attributes
     ----------
+    views_ : list of str
+        The views whose encoders are used, one for each encoder.
     n_features_out_ : int
+    model_sha256_ : str
+        Of the weights. A fitted featurizer refuses to work with other ones, should those in the directory change.
     reasons_ : list of str
         Of the last ``transform``: for each row why it was refused, or ``""``.
 
     Notes
     -----
-    Embeddings are float32, computed in evaluation mode without autocast. Pickling and cloning carry the path, not the weights.
+    Embeddings are float32, computed in evaluation mode without autocast. Each distinct SMILES is read once. Pickling and cloning carry
+    the path, not the weights.
 
     Examples
     --------
@@ -85,10 +88,18 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.device = device
 
     def fit(self, X: Any = None, y: Any = None) -> "MoleculeFeaturizer":
-        """Load the encoder; nothing is learned from ``X``."""
-        if self.on_invalid not in ("raise", "nan"):
-            raise ConfigError(f"on_invalid must be 'raise' or 'nan', received {self.on_invalid!r}")
-        twin = self._load()
+        """Load the encoder; nothing is learned from ``X``.
+
+        Raises
+        ------
+        ConfigError
+            If a parameter has no valid value, or the model has no such view or output.
+        CheckpointError
+            If there is no whole model at the path.
+        """
+        self._check_parameters()
+        twin = self._twin = from_pretrained(self.model).to(resolve_device(self.device))
+        self.model_sha256_ = read_config(find_model(self.model))["sha256"]
         self.views_ = _molecule_views(twin, self.view)
         for view in self.views_:
             dims = twin.encoder_of(view).output_dims
@@ -97,8 +108,6 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                     f"the encoder of view {view!r} in {self.model} has no output {self.output!r}{suggestion(self.output, dims)}"
                 )
         self.n_features_out_ = sum(twin.encoder_of(view).output_dims[self.output] for view in self.views_)
-        if X is not None and hasattr(X, "columns"):
-            self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -120,6 +129,7 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             With ``on_invalid="raise"``, if any SMILES cannot be used: the count and the first five with their reasons.
         """
         check_is_fitted(self, "n_features_out_")
+        self._check_parameters()
         values = smiles_of(X)
         unique, inverse = _unique(values)
         features = np.full((len(unique), self.n_features_out_), np.nan, dtype=np.float32)
@@ -129,20 +139,20 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             reasons[start : start + len(block)] = block_reasons
         self.reasons_ = [reasons[position] for position in inverse]
         if self.on_invalid == "raise":
-            refuse_invalid(values, self.reasons_)
+            _refuse_invalid(values, self.reasons_)
         return features[inverse]
 
     def _encode_blocks(self, values: Sequence[str]) -> Iterable[tuple[int, np.ndarray, list[str]]]:
-        twin = self._load()
+        twin = self._fitted_twin()
         device = torch.device(resolve_device(self.device))
         policy = twin.config.molecules.policy()
         configs = [twin.config.views[view] for view in self.views_]
         starts = list(range(0, len(values), _BLOCK))
-        jobs = (delayed(prepare_views)(configs, policy, values[start : start + _BLOCK]) for start in starts)
+        jobs = (delayed(_prepare_views)(configs, policy, values[start : start + _BLOCK]) for start in starts)
         workers = min(effective_n_jobs(self.n_jobs), max(1, len(starts)))
         for start, prepared in zip(starts, Parallel(n_jobs=workers, return_as="generator")(jobs), strict=True):
             parts = [
-                encode_columns(twin, view, ready.columns, len(ready.reasons), self.output, self.batch_size, device)
+                _encode_columns(twin, view, ready.columns, len(ready.reasons), self.output, self.batch_size, device)
                 for view, ready in zip(self.views_, prepared, strict=True)
             ]
             reasons = [next((r for r in row if r), "") for row in zip(*(ready.reasons for ready in prepared), strict=True)]
@@ -150,8 +160,21 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             block[[bool(reason) for reason in reasons]] = np.nan
             yield start, block, reasons
 
-    def _load(self) -> TwinModel:
+    def _check_parameters(self) -> None:
+        if self.on_invalid not in ("raise", "nan"):
+            raise ConfigError(f"on_invalid must be 'raise' or 'nan', received {self.on_invalid!r}")
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise ConfigError(f"batch_size must be a whole number of 1 or more, received {self.batch_size!r}")
+
+    def _fitted_twin(self) -> TwinModel:
+        """Return the encoder, read again in a process that received this featurizer by pickling."""
         if not hasattr(self, "_twin"):
+            found = read_config(find_model(self.model))["sha256"]
+            if found != self.model_sha256_:
+                raise CheckpointError(
+                    f"the model at {self.model} is not the one this featurizer was fitted with (SHA-256 {found[:12]}, then "
+                    f"{self.model_sha256_[:12]}); fit it again, or bring the model back"
+                )
             self._twin = from_pretrained(self.model).to(resolve_device(self.device))
         return self._twin
 
@@ -174,7 +197,7 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return tags
 
 
-def encode_columns(
+def _encode_columns(
     twin: TwinModel, view: str, columns: dict[str, Column], n: int, output: str, batch_size: int, device: torch.device
 ) -> np.ndarray:
     """Return an encoder's output for all entries of prepared columns: ``(n, width)`` float32, in evaluation mode, without autocast."""
@@ -189,7 +212,7 @@ def encode_columns(
     return np.concatenate(parts) if parts else np.zeros((0, twin.encoder_of(view).output_dims[output]), dtype=np.float32)
 
 
-def prepare_views(views: Sequence[ViewConfig], policy: ParsePolicy, values: Sequence[str]) -> list[Prepared]:
+def _prepare_views(views: Sequence[ViewConfig], policy: ParsePolicy, values: Sequence[str]) -> list[Prepared]:
     """Prepare values for several views (a job for a worker process)."""
     return [view.build_modality().prepare(values, policy) for view in views]
 
@@ -215,11 +238,11 @@ def smiles_of(X: Any) -> list[Any]:
     return array.tolist()
 
 
-def refuse_invalid(values: Sequence[Any], reasons: Sequence[str]) -> None:
+def _refuse_invalid(values: Sequence[Any], reasons: Sequence[str]) -> None:
     """Raise InvalidMoleculeError that counts the refused rows and names the first five."""
     bad = [(row, value, reason) for row, (value, reason) in enumerate(zip(values, reasons, strict=True)) if reason]
     if bad:
-        first = "; ".join(f"row {row}: {str(value)[:60]!r} ({reason})" for row, value, reason in bad[:5])
+        first = "; ".join(f"row {row}: {value!r:.60} ({reason})" for row, value, reason in bad[:5])
         raise InvalidMoleculeError(
             f"{len(bad)} of {len(values)} SMILES cannot be used: {first}{'; …' if len(bad) > 5 else ''}. "
             "Correct them, or pass on_invalid='nan' to keep their rows as NaN"
@@ -228,7 +251,7 @@ def refuse_invalid(values: Sequence[Any], reasons: Sequence[str]) -> None:
 
 def _unique(values: Sequence[Any]) -> tuple[list[Any], np.ndarray]:
     numbers: dict[Any, int] = {}
-    inverse = np.array([numbers.setdefault(value if isinstance(value, str) else "", len(numbers)) for value in values], dtype=np.int64)
+    inverse = np.array([numbers.setdefault(text_of(value), len(numbers)) for value in values], dtype=np.int64)
     return list(numbers), inverse
 
 

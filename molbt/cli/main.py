@@ -7,14 +7,28 @@ import logging
 import sys
 from typing import Annotated
 
-import click
 import typer
+from typer.core import TyperGroup
 
 from molbt import __version__
 from molbt.errors import ConfigError, Interrupted, MolbtError
 
+
+# Typer carries its own copy of click in some versions and uses the package in others; the base of its public exception is right in both.
+_UsageError = typer.BadParameter.__mro__[2]
+
+
+class _InOrderOfUse(TyperGroup):
+    """List the commands in the order in which a person needs them."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        order = ["demo", "pretrain", "featurize", "fit", "predict", "evaluate", "prepare", "info"]
+        return sorted(super().list_commands(ctx), key=lambda name: order.index(name) if name in order else len(order))
+
+
 app = typer.Typer(
     name="molbt",
+    cls=_InOrderOfUse,
     help="Pretrain molecular encoders, featurize molecules, fit and judge predictors.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -59,11 +73,11 @@ def run(arguments: list[str] | None = None) -> int:
         ordered = ["--debug", *(a for a in arguments if a != "--debug")] if debug else arguments
         code = app(ordered, standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.exceptions.Abort:
+    except typer.Abort:
         return _fail("interrupted", 130, debug)
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
+    except _UsageError as error:
         error.show()
         return 2
     except Interrupted as error:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,10 @@ from torch import Tensor
 from molbt.errors import DataError, ShapeError
 
 # torch has few operations for unsigned integers: such arrays are held as the signed type of the same width and read back by masking.
-_UNSIGNED_AS_SIGNED = {np.dtype(np.uint16): np.dtype(np.int16), np.dtype(np.uint32): np.dtype(np.int32)}
+_UNSIGNED_AS_SIGNED: dict[np.dtype[Any], np.dtype[Any]] = {
+    np.dtype(np.uint16): np.dtype(np.int16),
+    np.dtype(np.uint32): np.dtype(np.int32),
+}
 _MASK_OF = {torch.int16: 0xFFFF, torch.int32: 0xFFFFFFFF}
 
 
@@ -146,14 +150,14 @@ def read_column(directory: Path) -> Column:
     Raises
     ------
     DataError
-        If the directory holds neither ``values.npy`` nor ``offsets.npy``.
+        If the directory holds neither ``values.npy`` nor ``offsets.npy``, or a file in it is damaged.
     """
     if (directory / "values.npy").exists():
         return FixedColumn.from_numpy(_open_array(directory / "values.npy"))
     if not (directory / "offsets.npy").exists():
         raise DataError(f"expected values.npy or offsets.npy in {directory}, found neither; prepare the corpus again")
     fields = {path.name[6:-4]: _open_array(path) for path in sorted(directory.glob("field.*.npy"))}
-    return RaggedColumn.from_numpy(fields, np.load(directory / "offsets.npy", allow_pickle=False))
+    return RaggedColumn.from_numpy(fields, _open_array(directory / "offsets.npy"))
 
 
 def merge_columns(parts: Sequence[Path], directory: Path) -> None:
@@ -189,6 +193,9 @@ def _n_items(path: Path) -> int:
 def _open_array(path: Path) -> np.ndarray:
     # Mode "c" (copy on write) keeps the file as it is and lets torch take the array without a copy; an empty file cannot be mapped.
     try:
-        return np.load(path, mmap_mode="c", allow_pickle=False)
-    except ValueError:
-        return np.load(path, allow_pickle=False)
+        try:
+            return np.load(path, mmap_mode="c", allow_pickle=False)
+        except ValueError:
+            return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path} is cut or damaged ({error}); prepare the corpus again in a new directory") from error

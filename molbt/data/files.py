@@ -1,11 +1,18 @@
-"""Files written whole or not at all, and their checksums."""
+"""Files written whole or not at all, their checksums, locks between processes, and where the cache is."""
 
+import fcntl
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
+import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -52,3 +59,32 @@ def sha256_of(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_array(path: str | Path, array: np.ndarray) -> None:
+    """Write an array as ``.npy``, whole or not at all."""
+    with atomic_write(path) as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def write_frame(path: str | Path, frame: pd.DataFrame) -> None:
+    """Write a frame as parquet, whole or not at all."""
+    with atomic_write(path) as file:
+        frame.to_parquet(file, index=False)
+
+
+@contextmanager
+def exclusive_lock(path: str | Path) -> Iterator[None]:
+    """Hold a lock file for this process; another one that asks for it waits. The lock dies with the process that holds it."""
+    with open(path, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("another process works in %s; waiting for it", Path(path).parent)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def cache_directory() -> Path:
+    """Return where files are kept that nobody named a directory for: ``$MOLBT_CACHE``, or ``~/.cache/molbt``."""
+    return Path(os.environ.get("MOLBT_CACHE") or Path.home() / ".cache" / "molbt")

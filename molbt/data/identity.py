@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from rdkit import Chem
+from rdkit.Chem import Mol
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
 from molbt.data.molecules import ParsePolicy, parse_molecules
@@ -13,8 +14,9 @@ from molbt.data.molecules import ParsePolicy, parse_molecules
 def identity_hashes(values: Sequence[str], policy: ParsePolicy) -> np.ndarray:
     """Return a 64-bit key per value: equal for SMILES of the same connectivity.
 
-    Salts and solvents, charges that a proton can remove, stereochemistry and isotopes do not count; tautomers are told apart (an InChIKey
-    merges some of them at three times the cost). Two different molecules of a million share a key with a chance of 3e-8.
+    Salts and solvents, charges that a proton can remove, stereochemistry, isotopes and atom map numbers do not count; tautomers are told
+    apart (an InChIKey merges some of them at three times the cost). Two different molecules of a million share a key with a chance of
+    3e-8.
 
     Parameters
     ----------
@@ -32,11 +34,23 @@ def identity_hashes(values: Sequence[str], policy: ParsePolicy) -> np.ndarray:
     for position, (mol, _) in enumerate(parse_molecules(values, policy)):
         if mol is None:
             continue
+        # Each step costs as much as the parse, and the text tells which of them can change anything.
         smiles = values[position]
         if "." in smiles:
             mol = choose.choose(mol)
         if "+" in smiles or "-" in smiles:
             mol = uncharge.uncharge(mol)
+        if "H]" in smiles or ":" in smiles:
+            mol = _without_labels(mol)
         key = Chem.MolToSmiles(mol, isomericSmiles=False)
         hashes[position] = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little") or 1
     return hashes
+
+
+def _without_labels(mol: Mol) -> Mol:
+    """Drop isotopes and map numbers, and with them the hydrogens that only they made atoms of their own (``[2H]``)."""
+    mol = Chem.Mol(mol)
+    for atom in mol.GetAtoms():
+        atom.SetIsotope(0)
+        atom.SetAtomMapNum(0)
+    return Chem.RemoveHs(mol)

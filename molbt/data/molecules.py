@@ -20,9 +20,7 @@ from molbt.errors import ConfigError, suggestion
 
 # Numbers in brackets that RDKit would store in fewer bits than they need, and so read as others: [C+300] as [C+44], [CH256] as [C], [#300]
 # as [Ru]. The limits are those of OpenSMILES: isotope and map number to 999, charge to ±15, hydrogens to 9, atomic number to 118.
-_OUT_OF_RANGE = re.compile(
-    r"\[(?=[^\[\]]*?(?:\d{4}|[+-](?:1[6-9]|[2-9]\d|\d{3})|H\d\d|#(?:119|1[2-9]\d|[2-9]\d\d)))[^\[\]]*\]?"
-)
+_OUT_OF_RANGE = re.compile(r"\[(?=[^\[\]]*?(?:\d{4}|[+-](?:1[6-9]|[2-9]\d|\d{3})|H\d\d|#(?:119|1[2-9]\d|[2-9]\d\d)))[^\[\]]*\]?")
 # Atoms of a SMILES: what stands in brackets, or the organic subset. Exact for a valid SMILES, which is all that the limit needs.
 _ATOM = re.compile(r"\[[^\]]*\]|Br|Cl|[BCNOPSFIbcnops*]")
 _HYDROGEN = re.compile(r"\[\d*H(?![a-z])[^\]]*\]")
@@ -176,9 +174,10 @@ def _why_refused(reader: Callable[..., Mol | None], text: str) -> str:
 
 
 def _summary(message: str) -> str:
-    """The first line of a message of RDKit's, or the first two of a failed check, whose rest is a stack trace."""
+    """The first line of a message of RDKit's, or the first two of a failed check, whose rest is a stack trace; at most 160 characters."""
     lines = [line for line in (_LOG_NOISE.sub("", line).strip() for line in message.splitlines()) if line]
-    return ": ".join(lines[: 2 if lines and lines[0].endswith("Violation") else 1]) or "not readable"
+    summary = ": ".join(lines[: 2 if lines and lines[0].endswith("Violation") else 1]) or "not readable"
+    return summary if len(summary) <= 160 else f"{summary[:157]}..."
 
 
 def _keep(mol: Mol) -> Mol:

@@ -167,7 +167,7 @@ def require_column(frame_or_columns: pd.DataFrame | Iterable[str], name: str, so
     by_case = {column.casefold(): column for column in columns}
     close = [by_case[key] for key in difflib.get_close_matches(name.casefold(), by_case, n=1)]
     shown = ", ".join(columns[:_NAMES_SHOWN]) + (f" and {len(columns) - _NAMES_SHOWN} more" if len(columns) > _NAMES_SHOWN else "")
-    if option.startswith("-"):
+    if option.startswith("-") and " " not in option:
         remedy = f"pass {option} {close[0] if close else 'NAME'}"
     else:
         remedy = f"change {option}" + (f" to {close[0]!r}" if close else "")

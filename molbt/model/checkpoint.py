@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
@@ -38,7 +39,7 @@ def save_pretrained(twin: TwinModel, directory: str | Path, *, facts: Mapping[st
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    weights = dump_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in twin.state_dict().items()})
+    weights = tensors_to_bytes(twin.state_dict())
     config = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -80,11 +81,20 @@ def from_pretrained(path: str | Path) -> TwinModel:
         )
     try:
         state = load_tensors(content)
-        twin = TwinModel(RunConfig.from_dict(config["run_config"], source=str(directory / "config.json")), fitted_of(state))
+        run_config = RunConfig.from_dict(config["run_config"], source=str(directory / "config.json"))
+        # The first weights are drawn and then replaced; the caller's random state is not to notice.
+        with torch.random.fork_rng(devices=[]):
+            twin = TwinModel(run_config, fitted_of(state))
         twin.load_state_dict(state)
     except (SafetensorError, ConfigError, RuntimeError) as error:
         raise CheckpointError(f"the model in {directory} does not fit this version of molbt ({__version__}): {error}") from error
     return twin.eval()
+
+
+def tensors_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return named tensors in the safetensors format; equal tensors give equal bytes."""
+    # Copies: safetensors refuses tensors that share memory, as tied weights do.
+    return dump_tensors({name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()})
 
 
 def find_model(path: str | Path) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from molbt.config import RunConfig, ViewConfig
+from molbt.config import RunConfig, ViewConfig, differences
 from molbt.errors import ConfigError, suggestion
 from molbt.modalities.base import Modality
 from molbt.nn.encoder import Encoder
@@ -40,6 +40,23 @@ class TwinModel(nn.Module):
                 encoder = _build_encoder(self.modalities[view], parameters, fitted.get(key, {}))
                 self.encoders[key] = encoder
                 self.projectors[key] = Projector(encoder.embedding_dim, config.projector.widths)
+
+    def adopt(self, config: RunConfig) -> None:
+        """Take over a configuration that builds the same networks; its augmentations, columns and training may be others.
+
+        Raises
+        ------
+        ConfigError
+            If it builds other encoders or projectors, or prepares their inputs otherwise; the message holds each difference.
+        """
+        changed = differences(architecture(self.config), architecture(config))
+        if changed:
+            raise ConfigError(
+                "the model to start from has other networks than the configuration: " + "; ".join(changed) + ". "
+                "Keep these settings as they are in the model's config.json, or train a new model"
+            )
+        self.config = config
+        self.modalities = {name: view.build_modality() for name, view in config.views.items()}
 
     def encoder_key(self, view: str) -> str:
         """Return the key of the encoder that a view uses."""
@@ -83,6 +100,17 @@ def encoder_keys(config: RunConfig) -> dict[str, str]:
             keys[name] = name
             seen.append((view, preparation, name))
     return keys
+
+
+def architecture(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that the networks and the inputs they were made for depend on, as JSON values."""
+    settings = config.as_dict()
+    views = {
+        name: {"modality": view.modality, "encoder_key": key, "encoder": settings["views"][name]["encoder"]}
+        | view.build_modality().preparation()
+        for (name, view), key in zip(config.views.items(), encoder_keys(config).values(), strict=True)
+    }
+    return {part: settings[part] for part in ("encoder", "projector", "molecules")} | {"views": views}
 
 
 def _build_encoder(modality: Modality, parameters: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> Encoder:

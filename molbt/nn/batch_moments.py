@@ -32,18 +32,6 @@ class BatchMoments(NamedTuple):
         """``(width,)``: divided by the number of rows minus one; zero for one row."""
         return self.variance * (self.n_rows / (self.n_rows - 1).clamp(min=1))
 
-    def inverse_deviation(self, *, unbiased: bool, eps: float) -> Tensor:
-        """Return what ``centred`` is multiplied by to standardise it: ``(width,)``.
-
-        Biased: ``1 / sqrt(variance + eps)``, as batch norm does. Unbiased: ``1 / (sqrt(unbiased_variance) + eps)``, as the
-        implementations that use it do. Value and gradient are finite on a constant column.
-        """
-        if not unbiased:
-            return torch.rsqrt(self.variance + eps)
-        # The square root has an infinite slope at 0; the clamp makes the gradient of a constant column 0 instead of NaN.
-        variance = self.unbiased_variance.clamp(min=torch.finfo(self.variance.dtype).tiny)
-        return 1 / (variance.sqrt() + eps)
-
 
 def batch_moments(values: Tensor) -> BatchMoments:
     """Return the moments of each column over the rows of all ranks.
@@ -63,8 +51,8 @@ def batch_moments(values: Tensor) -> BatchMoments:
         totals = sum_over_ranks(torch.cat([values.sum(0), values.new_full((1,), len(values))]))
         n_rows = totals[-1]
         shift = totals[:-1] / n_rows
-    shifted = values - shift
-    remainder = sum_over_ranks(shifted.sum(0)) / n_rows
-    centred = shifted - remainder
+    centred = values - shift
+    remainder = sum_over_ranks(centred.sum(0)) / n_rows
+    centred -= remainder
     variance = sum_over_ranks(centred.square().sum(0)) / n_rows
     return BatchMoments(centred, shift + remainder, variance, n_rows)

@@ -40,9 +40,12 @@ class Encoder(nn.Module, ABC):
         """Return one output per row of the batch: ``(batch, output_dims[output])``, float."""
 
     def mix(self, batch_a: Any, batch_b: Any, alpha: Tensor) -> Any:
-        """Return the batch ``alpha · a + (1 − alpha) · b``, row by row, for mixing objectives."""
+        """Return the batch whose inputs of the network are ``alpha · a + (1 − alpha) · b``, row by row, for mixing objectives.
+
+        ``alpha`` has the shape ``()``, ``(1,)`` or ``(batch,)``. With 1 the mixture gives the outputs of ``a``.
+        """
         raise NotImplementedError(f"{type(self).__name__} cannot mix its inputs; choose an objective that does not mix")
 
     def select(self, batch: Any, index: Tensor) -> Any:
-        """Return the rows of a batch at ``index``, in that order."""
-        raise NotImplementedError(f"{type(self).__name__} cannot select rows of a batch")
+        """Return the rows of a batch at ``index`` (``(rows,)`` int64), in that order."""
+        raise NotImplementedError(f"{type(self).__name__} cannot select rows of a batch; choose an objective that does not")

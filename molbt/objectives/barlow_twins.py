@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from molbt.errors import ConfigError, ShapeError, suggestion
-from molbt.nn.batch_moments import batch_moments
 from molbt.nn.collectives import rows_per_rank, sum_over_ranks
 from molbt.nn.product_norm import squared_product_norm
+from molbt.nn.standardise import standardise
 from molbt.objectives.base import Objective, ObjectiveOutput
 
 PAPER_LAMBDA = 0.0051
@@ -17,6 +17,8 @@ PAPER_LAMBDA = 0.0051
 
 DEFAULT_REDUNDANCY_WEIGHT = 128.0
 EPSILON = 1e-5
+GRAM_BELOW = 0.75
+"""Rows per column below which the Gram form is cheaper; see ``squared_product_norm``."""
 FORMS = ("auto", "matrix", "gram")
 NORMALISATIONS = ("official", "small_data", "unbiased", "molecular")
 
@@ -191,15 +193,15 @@ def barlow_twins_terms(
     divisor = configured_batch_size or n_rows
     unbiased = normalisation != "official"
     with torch.autocast(z_a.device.type, enabled=False):
-        moments_a, moments_b = (batch_moments(_prepared(z, normalisation)) for z in (z_a, z_b))
-        # Scaling both factors by 1/√n divides before any sum is taken, and treats the views alike.
+        # Scaling both views by 1/√n divides before any sum is taken, and treats them alike.
         scale = 1 / math.sqrt(divisor)
-        a, b = (m.centred * (m.inverse_deviation(unbiased=unbiased, eps=EPSILON) * scale) for m in (moments_a, moments_b))
+        a, variance_a = standardise(_prepared(z_a, normalisation), unbiased=unbiased, eps=EPSILON, scale=scale)
+        b, variance_b = standardise(_prepared(z_b, normalisation), unbiased=unbiased, eps=EPSILON, scale=scale)
         diagonal = sum_over_ranks((a * b).sum(0))
-        gram = form == "gram" or (form == "auto" and n_rows < 0.75 * projection_dim)
+        gram = form == "gram" or (form == "auto" and n_rows < GRAM_BELOW * projection_dim)
         redundancy = squared_product_norm(a, b, gram=gram) - diagonal.square().sum()
         invariance = (1 - diagonal).square().sum()
-        dead = torch.minimum(moments_a.variance.detach(), moments_b.variance.detach()) < EPSILON**2
+        dead = torch.minimum(variance_a, variance_b) < EPSILON**2
     attainable = (n_rows - 1) / divisor if unbiased else 1.0
     floor = attainable**2 * projection_dim * (projection_dim - 1) / (n_rows - 1)
     return BarlowTwinsTerms(invariance, redundancy, diagonal.detach(), floor, dead.sum())

@@ -11,6 +11,8 @@ from molbt.predict.features import Block, FeatureSet
 from molbt.predict.head import Head
 
 _ROWS_PER_LEAF = 4
+# A tree sees at least so many columns: a share of a few columns would leave each tree one or two.
+_FEWEST_COLUMNS = 32
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -28,8 +30,10 @@ class LightGBM(Head):
     num_leaves : int
         Largest number of leaves; lowered to a quarter of the rows.
     min_rows_in_leaf : int
-    column_fraction, row_fraction : float
-        Share of columns and rows drawn for each tree.
+    column_fraction : float
+        Share of columns drawn for each tree, but no fewer than 32 columns.
+    row_fraction : float
+        Share of rows drawn for each tree.
     l2 : float
     max_bin : int
 
@@ -70,7 +74,7 @@ class LightGBM(Head):
             "min_sum_hessian_in_leaf": 0.0 if self.task_type == "regression" else 1e-3,
             "min_data_in_bin": 1,
             "max_bin": self.max_bin,
-            "feature_fraction": self.column_fraction,
+            "feature_fraction": min(1.0, max(self.column_fraction, _FEWEST_COLUMNS / max(len(self.columns_), 1))),
             "bagging_fraction": self.row_fraction,
             "bagging_freq": 1,
             "lambda_l2": self.l2,

@@ -24,7 +24,8 @@ Embed = Callable[[Sequence[str]], np.ndarray]
 """From SMILES to ``(rows, width)`` float32; a row that cannot be used is NaN throughout."""
 
 COUNT_KINDS = ("ecfp4", "atom_pair")
-# Wide enough that two features of one data set rarely share a column, narrow enough for the 16-bit ids of the column store.
+# The widest that 16-bit ids of the column store hold. Measured on 1,500 molecules of MoleculeACE, folding merges 3 % of the distinct ECFP
+# features, and 12 % of the distinct atom pairs (1.5 % of the stored counts); at 2²⁰ columns it still is 8 %, from RDKit's hash itself.
 COUNT_WIDTH = 65_536
 COMPUTED = ("counts", "descriptors")
 LEARNED = ("embedding", "untrained", "pca")

@@ -114,6 +114,8 @@ class ForestHead(Head):
         forest = RandomForestRegressor if self.task_type == "regression" else RandomForestClassifier
         self._model = forest(self.n_trees, max_features=self.column_fraction, random_state=self.random_state, n_jobs=self.n_jobs)
         self._model.fit(self._scaler.transform(features).matrix(), y)
+        # Threads that predict add up trees in the order in which they finish: the last bits would vary.
+        self._model.n_jobs = 1
 
     def _predict(self, features: FeatureSet) -> np.ndarray:
         matrix = self._scaler.transform(features).matrix()

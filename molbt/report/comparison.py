@@ -68,6 +68,16 @@ class Row:
         return cell_name(self.features, self.head)
 
 
+@dataclass(frozen=True)
+class PairedDifference:
+    """A mean paired difference, its 95 % interval (NaN where there is none), and what may be claimed."""
+
+    mean: float
+    ci_low: float
+    ci_high: float
+    claim: str
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """One metric of one benchmark.
@@ -79,18 +89,21 @@ class Comparison:
         Best mean first.
     task_differences : DataFrame
         Value − control: one row per task (repeats averaged), or per repeat when there is one task; one column per (features, head).
-    unit : str
-        What the intervals are over: "tasks", or "groups of tasks" where tasks were averaged first.
     results : DataFrame
         The results, published ones included, that all this was computed from.
+    encoders : tuple of str
+        Parts of a features name that stand for a pretrained encoder.
+    group_of : callable or None
+        How tasks were averaged into units; None where each task is one.
     """
 
     benchmark: str
     metric: str
     rows: tuple[Row, ...]
     task_differences: pd.DataFrame
-    unit: str
     results: pd.DataFrame
+    encoders: tuple[str, ...]
+    group_of: GroupOf | None
 
     @property
     def control(self) -> Row:
@@ -101,10 +114,22 @@ class Comparison:
         return find_metric(self.metric)[0].larger_is_better
 
     @property
+    def unit(self) -> str:
+        """What the intervals are over."""
+        return "tasks" if self.group_of is None else "groups of tasks"
+
+    @property
     def decimals(self) -> int:
         """How many decimals its numbers deserve."""
         half_widths = [(row.ci_high - row.ci_low) / 2 for row in self.rows]
         return decimals_for(half_widths, [row.standard_error for row in self.rows], [row.mean for row in self.rows])
+
+    def between(self, cell: tuple[str, str], other: tuple[str, str]) -> PairedDifference:
+        """Return the mean paired difference of one features × head to another, with its interval and claim."""
+        table = paired_differences(self.results, other, group_of=self.group_of)
+        row = table[(table["features"] == cell[0]) & (table["head"] == cell[1])].iloc[0]
+        claim = str(row["claim"]) if row["n_tasks"] >= 2 else NO_INTERVAL
+        return PairedDifference(float(row["mean_difference"]), float(row["ci_low"]), float(row["ci_high"]), claim)
 
     def with_role(self, role: str) -> list[Row]:
         """Return the rows of a role that have a difference to the control, the most favourable first.
@@ -168,7 +193,16 @@ def compare(
 
 
 def published_rows(published: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """Return the published values, with ``COLUMNS``, of the benchmarks, tasks and metrics that the results have."""
+    """Return the published values, with ``COLUMNS``, of the benchmarks, tasks and metrics that the results have.
+
+    Raises
+    ------
+    DataError
+        If ``published`` lacks a column other than split and repeat.
+    """
+    missing = [column for column in COLUMNS if column not in {*published.columns, "split", "repeat"}]
+    if missing:
+        raise DataError(f"published results need the columns {', '.join(COLUMNS)}; {missing} are missing from {list(published.columns)}")
     tasks = set(zip(results["benchmark"], results["task"], results["metric"], strict=True))
     keys = zip(published["benchmark"], published["task"], published["metric"], strict=True)
     kept = published[[key in tasks for key in keys]]
@@ -193,8 +227,9 @@ def _compare_one(
         metric=str(own["metric"].iloc[0]),
         rows=tuple(rows),
         task_differences=_task_differences(together, control),
-        unit="tasks" if group_of is None else "groups of tasks",
         results=together,
+        encoders=tuple(encoders),
+        group_of=group_of,
     )
 
 

@@ -48,7 +48,7 @@ def forest_plot(comparison: Comparison, label_unit: str = "") -> str:
             if any(row.role == role for row in rows)
         ]
         hollow = Line2D(
-            [], [], color=MUTED, marker="o", markerfacecolor=PAPER, markeredgewidth=1.6, linewidth=0, label="hollow: no difference shown"
+            [], [], color=MUTED, marker="o", markerfacecolor=PAPER, markeredgewidth=1.6, linewidth=0, label="hollow: no difference claimed"
         )
         result.figure.legend(handles=[*handles, hollow], loc="outside upper left", ncols=len(handles) + 1)
     return result.svg
@@ -56,13 +56,15 @@ def forest_plot(comparison: Comparison, label_unit: str = "") -> str:
 
 def task_plot(comparison: Comparison, label_unit: str = "") -> str:
     """Return the difference to the control on each task (on each repeat, when there is one task) for the best features × head that use
-    the encoder, as SVG; "" where there is none. Tasks are sorted by the first of these.
+    the encoder, as SVG; "" where there is none. The tasks where the first of these gains most are at the top.
     """
     cells = [row.cell for row in comparison.with_role("encoder")[:MAX_SERIES]]
     if not cells:
         return ""
     table = comparison.task_differences[cells].dropna(how="all")
-    table = table.sort_values(cells[0], ascending=False, kind="stable")
+    by_repeat = table.index.name == "repeat"
+    if not by_repeat:
+        table = table.sort_values(cells[0], ascending=not comparison.larger_is_better, kind="stable")
     labelled = len(table) <= MAX_LABELLED_TASKS
     height = 1.5 + 0.21 * len(table) if labelled else 7.0
     with drawing(f"tasks-{comparison.benchmark}-{comparison.metric}", height, _describe_tasks(comparison, table)) as result:
@@ -73,7 +75,6 @@ def task_plot(comparison: Comparison, label_unit: str = "") -> str:
             axes.hlines(positions, low, high, color=GRID, linewidth=1.5)
         for cell, color, marker in zip(cells, SERIES, MARKERS, strict=False):
             axes.plot(table[cell], positions, marker, color=color, markersize=5.5 if labelled else 3.5, label=shorten(cell_name(*cell)))
-        by_repeat = table.index.name == "repeat"
         names = [f"repeat {name}" if by_repeat else shorten(name, 36) for name in table.index]
         axes.set_yticks(positions if labelled else [], names if labelled else [])
         axes.set_ylabel("" if labelled else f"{len(table)} tasks, sorted")
@@ -90,7 +91,7 @@ def _difference_axis(axes: Axes, comparison: Comparison, label_unit: str) -> Non
     axes.set_xlim(min(low, -0.05 * (high - low)), max(high, 0.05 * (high - low)))
     left, right = ("worse", "better") if comparison.larger_is_better else ("better", "worse")
     what = f"difference in {metric_name(comparison.metric, label_unit)} to {shorten(comparison.control.name)}"
-    axes.set_xlabel(f"← {left}     {what}     {right} →")
+    axes.set_xlabel(f"← {left}  ·  {what}  ·  {right} →")
 
 
 def _describe_forest(comparison: Comparison) -> str:

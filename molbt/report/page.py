@@ -15,7 +15,7 @@ from molbt.report.style import style_sheet
 from molbt.report.tables import html_table
 from molbt.report.training_figures import spectrum_figure, training_figure
 from molbt.report.verdict import Contrast, contrasts, protocol_sentence, verdict
-from molbt.report.wording import NONE
+from molbt.report.wording import NONE, interval, number
 
 MAX_VALUES_SHOWN = 20_000
 """Rows of the full table on the page: more would make a page that no browser scrolls."""
@@ -72,14 +72,14 @@ def write_report(
     others = [
         comparison
         for other in results["metric"].unique()
-        if other != metric and _has_control(results, control, other)
-        for comparison in compare(results, control, other, published=published, encoders=encoders, group_of=group_of)
+        if other != metric and len(measured := _beside_control(results, control, other))
+        for comparison in compare(measured, control, other, published=published, encoders=encoders, group_of=group_of)
     ]
     record = read_run(run_directory) if run_directory is not None else None
     sections = [
         f"<h1>{escape(title)}</h1>",
         *(_verdict_section(comparison, label_unit) for comparison in comparisons),
-        *_table_section(comparisons, others, label_unit, encoders, group_of),
+        *_table_section(comparisons, others, label_unit),
         *_drawing_section(comparisons, label_unit),
         *(_training_section(record) if record else ()),
         *_settings_section(record, notes),
@@ -96,10 +96,11 @@ def write_report(
     return path
 
 
-def _has_control(results: pd.DataFrame, control: tuple[str, str], metric: str) -> bool:
-    """A metric that the control was not measured by has no comparison; its values are in the full table."""
+def _beside_control(results: pd.DataFrame, control: tuple[str, str], metric: str) -> pd.DataFrame:
+    """Return the rows of a metric on the benchmarks where the control has it too; other values are in the full table only."""
     rows = results[results["metric"] == metric]
-    return bool(((rows["features"] == control[0]) & (rows["head"] == control[1])).any())
+    of_control = rows[(rows["features"] == control[0]) & (rows["head"] == control[1])]
+    return rows[rows["benchmark"].isin(of_control["benchmark"].unique())]
 
 
 def _verdict_section(comparison: Comparison, label_unit: str) -> str:
@@ -110,9 +111,7 @@ def _verdict_section(comparison: Comparison, label_unit: str) -> str:
     )
 
 
-def _table_section(
-    comparisons: Sequence[Comparison], others: Sequence[Comparison], label_unit: str, encoders: Sequence[str], group_of: GroupOf | None
-) -> Iterator[str]:
+def _table_section(comparisons: Sequence[Comparison], others: Sequence[Comparison], label_unit: str) -> Iterator[str]:
     yield "<h2>Table</h2>"
     yield (
         '<p class="note">Δ is value − control on the same tasks. A row is better or worse only when its 95 % interval excludes zero. '
@@ -120,22 +119,25 @@ def _table_section(
     )
     for comparison in comparisons:
         yield html_table(comparison, label_unit)
-        found = contrasts(comparison, encoders=encoders, group_of=group_of)
+        found = contrasts(comparison)
         if found:
-            yield f"<h3>The encoder, taken apart</h3>{_contrast_table(found)}"
+            yield f"<h3>The encoder, taken apart</h3>{_contrast_table(found, comparison.decimals)}"
     for comparison in others:
         yield f"<h3>Also measured</h3>{html_table(comparison, label_unit)}"
 
 
-def _contrast_table(found: Sequence[Contrast]) -> str:
+def _contrast_table(found: Sequence[Contrast], decimals: int) -> str:
     rows = "".join(
         f"<tr><td>{escape(row.question)}</td><td>{escape(row.first)}</td><td>{escape(row.second)}</td>"
-        f'<td class="number">{row.difference}</td><td class="number">{row.interval}</td><td>{escape(row.claim)}</td></tr>'
+        f'<td class="number">{number(row.difference.mean, decimals, sign=True)}</td>'
+        f'<td class="number">{interval(row.difference.ci_low, row.difference.ci_high, decimals)}</td>'
+        f"<td>{escape(row.difference.claim)}</td></tr>"
         for row in found
     )
     return (
-        '<div class="scroll"><table><thead><tr><th>question</th><th>this</th><th>minus this</th><th class="number">difference</th>'
-        f'<th class="number">95 % interval</th><th>claim</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        '<div class="scroll"><table class="comparison"><thead><tr><th>question</th><th>this</th><th>minus this</th>'
+        f'<th class="number">difference</th><th class="number">95 % interval</th><th>claim</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
     )
 
 
@@ -151,13 +153,9 @@ def _drawing_section(comparisons: Sequence[Comparison], label_unit: str) -> Iter
         yield _figure(forest, f"{comparison.benchmark}: mean paired difference to the control; {bars}.")
         tasks = task_plot(comparison, label_unit)
         if tasks:
-            per = (
-                "Each row is a task, its repeats averaged"
-                if comparison.task_differences.index.name == "task"
-                else "Each row is a repeat of the one task"
-            )
-            best = f"; the best {MAX_SERIES} combinations with the encoder at most" if tasks else ""
-            yield _figure(tasks, f"{per}{best}.")
+            by_task = comparison.task_differences.index.name == "task"
+            row = "a task, its repeats averaged" if by_task else "a repeat of the one task"
+            yield _figure(tasks, f"Each row is {row}; drawn are the best combinations with the encoder, at most {MAX_SERIES}.")
 
 
 def _training_section(record: RunRecord) -> Iterator[str]:

@@ -47,7 +47,7 @@ def read_run(directory: str | Path) -> RunRecord:
     path = Path(directory)
     if not (path / "run.json").is_file():
         raise DataError(f"expected the directory of a run with run.json in it, got {path}; pass the directory given to pretrain")
-    facts = _flat({key: value for key, value in _json(path / "run.json").items() if key != "config"})
+    facts = _flat({key: value for key, value in _json(path / "run.json").items() if key not in ("config", "format", "format_version")})
     if (path / "model" / "config.json").is_file():
         model_facts = _flat(_json(path / "model" / "config.json").get("facts", {}))
         facts |= {key: value for key, value in model_facts.items() if value not in facts.values()}

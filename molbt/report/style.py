@@ -12,7 +12,7 @@ def style_sheet() -> str:
 :root {{ color-scheme: light; {light} --tint: #eef4fa; --band: #f5f7f9; }}
 @media screen and (prefers-color-scheme: dark) {{ :root {{ color-scheme: dark; {dark} --tint: #1d2a36; --band: #1e2329; }} }}
 * {{ box-sizing: border-box; }}
-body {{ margin: 0 auto; max-width: 1040px; padding: 2rem 1.5rem 4rem; background: {paper}; color: {ink};
+body {{ margin: 0 auto; max-width: 1100px; padding: 2rem 1.5rem 4rem; background: {paper}; color: {ink};
   font: 16px/1.5 system-ui, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif; overflow-wrap: anywhere; }}
 h1 {{ font-size: 1.75rem; line-height: 1.25; margin: 0 0 1.25rem; }}
 h2 {{ font-size: 1.25rem; margin: 2.75rem 0 .75rem; padding-bottom: .3rem; border-bottom: 1px solid {grid}; }}
@@ -23,11 +23,12 @@ p {{ margin: .5rem 0; max-width: 75ch; }}
 .protocol, .footnotes, .note, figcaption {{ color: {muted}; font-size: .9rem; }}
 .footnotes {{ margin: .5rem 0; padding-left: 1.2rem; }}
 .scroll {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; width: 100%; overflow-wrap: normal; }}
+table {{ border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; width: 100%; overflow-wrap: normal; }}
 caption {{ text-align: left; font-weight: 600; padding-bottom: .4rem; }}
-th, td {{ padding: .32rem .6rem; text-align: left; border-bottom: 1px solid {grid}; vertical-align: top; }}
+th, td {{ padding: .32rem .5rem; text-align: left; border-bottom: 1px solid {grid}; vertical-align: top; }}
 th {{ border-bottom: 2px solid {muted}; font-weight: 600; white-space: nowrap; }}
 .number {{ text-align: right; white-space: nowrap; }}
+.comparison td:last-child {{ white-space: nowrap; }}
 tr.the-control td {{ background: var(--tint); font-weight: 600; }}
 tr.published td {{ font-style: italic; color: {muted}; }}
 tr.better td:last-child, tr.worse td:last-child {{ font-weight: 600; }}
@@ -37,7 +38,8 @@ svg {{ display: block; width: 100%; height: auto; }}
 svg text {{ font-family: system-ui, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif !important; }}
 dl {{ display: grid; grid-template-columns: minmax(9rem, max-content) 1fr; gap: .2rem 1.2rem; font-size: .9rem; margin: .5rem 0; }}
 dt {{ color: {muted}; }} dd {{ margin: 0; }}
-pre {{ background: var(--band); padding: .8rem 1rem; overflow-x: auto; font-size: .82rem; line-height: 1.4; white-space: pre-wrap; }}
+pre {{ background: var(--band); padding: .8rem 1rem; overflow-x: auto; font-size: .82rem; line-height: 1.4; white-space: pre-wrap;
+  columns: 24rem 2; }}
 summary {{ cursor: pointer; font-weight: 600; }}
 details table {{ font-size: .8rem; }}
 @media print {{ body {{ max-width: none; padding: 0; font-size: 11pt; }} figure, .verdict, tr {{ break-inside: avoid; }}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from molbt.report.drawing import LINES, SERIES, drawing, plain_axes, shorten
 from molbt.report.run_record import RunRecord, Spectra
@@ -42,7 +42,8 @@ def training_figure(record: RunRecord) -> str:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
             _choose_scale(axes, table[columns])
             plain_axes(axes)
-            axes.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=2, borderaxespad=0, handlelength=2.4)
+            if len(columns) > 1:
+                axes.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=2, borderaxespad=0, handlelength=2.4)
     return result.svg
 
 
@@ -83,13 +84,13 @@ def _panels(table: pd.DataFrame) -> list[tuple[str, str, list[str]]]:
     )
     return [
         ("loss and its terms (mean over an epoch)", "loss", [*pick(lambda name: name == "loss"), *terms]),
-        ("effective rank (probe batch)", "exp(entropy of the spectrum)", pick(lambda name: "_rank." in name)),
+        ("effective rank (probe batch)", "directions", pick(lambda name: "_rank." in name)),
         (
             "cross-correlation of the projections (probe batch)",
             "correlation",
             pick(lambda name: name.startswith(("mean_diagonal.", "rms_off_diagonal."))),
         ),
-        ("spread of normalised rows (1: isotropic, 0: collapsed)", "standard deviation × √width", pick(lambda name: "_std." in name)),
+        ("spread of normalised rows (0: collapsed)", "std × √width", pick(lambda name: "_std." in name)),
         ("gradient norm before clipping", "norm", pick(lambda name: name == "gradient_norm")),
         ("learning rate", "learning rate", pick(lambda name: name == "learning_rate")),
         ("dead columns of the projections (probe batch)", "columns", _nonzero(table, pick(lambda name: name.startswith("dead_columns.")))),
@@ -122,14 +123,16 @@ def _choose_scale(axes: Axes, values: pd.DataFrame) -> None:
     if smallest > 0 and largest / smallest > 20:
         _logarithmic(axes)
     elif smallest >= 0:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.08 * largest if largest > 0 else 1)
 
 
 def _logarithmic(axes: Axes) -> None:
     axes.set_yscale("log")
     # Matplotlib labels powers in its own markup, which is switched off here because names come from users.
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1e3 else (1,)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _cycle(items: Sequence, count: int) -> list:

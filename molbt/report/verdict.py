@@ -3,10 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
-from molbt.evaluation.statistics import GroupOf, paired_differences
-from molbt.report.comparison import ENCODER_PARTS, NO_INTERVAL, PUBLISHED, Comparison, feature_parts
+from molbt.report.comparison import NO_INTERVAL, PUBLISHED, Comparison, PairedDifference, Row, feature_parts
 from molbt.report.wording import cell_name, interval, metric_name, number
 
 
@@ -25,9 +22,7 @@ class Contrast:
     question: str
     first: str
     second: str
-    difference: str
-    interval: str
-    claim: str
+    difference: PairedDifference
 
 
 def verdict(comparison: Comparison, label_unit: str = "") -> Verdict:
@@ -44,20 +39,32 @@ def verdict(comparison: Comparison, label_unit: str = "") -> Verdict:
     decimals = comparison.decimals
     difference = number(row.difference, decimals, sign=True)
     many = len(encoder_rows)
-    which = f"the best of the {many} combinations with the encoder" if many > 1 else "the one combination with the encoder"
+    which = f"the best here of the {many} combinations with the encoder" if many > 1 else "the one combination with the encoder"
     means = (
-        f"{row.name}, {which}, has a mean {metric_name(comparison.metric, label_unit)} of {number(row.mean, decimals)}; "
+        f"{row.name}, {which}, has a mean {metric_name(comparison.metric, label_unit)} of {number(row.mean, decimals)} "
+        f"({'higher' if comparison.larger_is_better else 'lower'} is better); "
         f"the control {control.name} has {number(control.mean, decimals)}"
     )
     if row.claim == NO_INTERVAL:
+        one = "One task" if control.n_tasks == 1 else f"The encoder and the control have values on one of the {comparison.unit} alone"
         return Verdict(
-            "One task: no interval over tasks exists, so no difference is claimed.", f"{means}; the mean difference is {difference}."
+            f"{one}: no interval over tasks exists, so no difference is claimed.", f"{means}; the mean difference is {difference}."
         )
     bounds = interval(row.ci_low, row.ci_high, decimals)
     counts = f"it is better on {row.wins} and worse on {row.losses} of {row.n_paired} {comparison.unit}"
+    headline = _headline(comparison.benchmark, row.claim, control.name)
+    detail = f"{means}. The mean paired difference is {difference} (95 % interval {bounds}); {counts}."
+    stronger = _stronger_control(comparison)
+    if stronger is None:
+        return Verdict(headline, detail)
+    beside = comparison.between(row.cell, stronger.cell)
+    bounds = interval(beside.ci_low, beside.ci_high, decimals)
+    if row.claim == "better" and beside.claim != "better":
+        headline += f" It is not shown to be better than another control, {stronger.name}."
     return Verdict(
-        _headline(row.claim, control.name),
-        f"{means}. The mean paired difference is {difference} (95 % interval {bounds}); {counts}.{_better_control(comparison)}",
+        headline,
+        f"{detail} Of the other controls {stronger.name} does best, and better than this one: beside it the difference is "
+        f"{number(beside.mean, decimals, sign=True)} (95 % interval {bounds}; {beside.claim}).",
     )
 
 
@@ -73,8 +80,8 @@ def protocol_sentence(comparison: Comparison) -> str:
     text = f"Protocol: {many} of {comparison.benchmark}, split: {splits}, {each} repeat{'s' if each != '1' else ''} per task. "
     if comparison.control.n_tasks > 1:
         text += (
-            f"Repeats are averaged first; means, standard errors and paired 95 % t-intervals are over {comparison.unit}, not over seeds, "
-            "and are not corrected for the number of comparisons."
+            f"{'' if each == '1' else 'Repeats are averaged first. '}Means, standard errors and paired 95 % t-intervals are over "
+            f"{comparison.unit}, not over seeds, and are not corrected for the number of comparisons."
         )
     else:
         text += "With one task there is no interval over tasks: repeats share their molecules and say nothing about another task."
@@ -82,15 +89,15 @@ def protocol_sentence(comparison: Comparison) -> str:
     return text + (f" Published values were measured on another split: {', '.join(other)}." if other else "")
 
 
-def contrasts(comparison: Comparison, *, encoders: Sequence[str] = ENCODER_PARTS, group_of: GroupOf | None = None) -> list[Contrast]:
+def contrasts(comparison: Comparison) -> list[Contrast]:
     """Return the encoder beside its untrained self, PCA of the same inputs, and the features without it, where these were run."""
     cells = {row.cell for row in comparison.rows}
     found = []
     for row in sorted(comparison.with_role("encoder"), key=lambda row: row.cell):
-        for question, other in _counterparts(row.features, encoders):
-            if (other, row.head) in cells:
-                differences = paired_differences(comparison.results, (other, row.head), group_of=group_of)
-                found.append(_contrast(question, differences, row.cell, other, comparison.decimals))
+        for question, features in _counterparts(row.features, comparison.encoders):
+            other = features, row.head
+            if other in cells:
+                found.append(Contrast(question, row.name, cell_name(*other), comparison.between(row.cell, other)))
     return found
 
 
@@ -103,24 +110,12 @@ def _counterparts(features: str, encoders: Sequence[str]) -> Iterator[tuple[str,
         yield "added to the same features", "+".join(rest)
 
 
-def _contrast(question: str, differences: pd.DataFrame, cell: tuple[str, str], other: str, decimals: int) -> Contrast:
-    row = differences[(differences["features"] == cell[0]) & (differences["head"] == cell[1])].iloc[0]
-    return Contrast(
-        question=question,
-        first=cell_name(*cell),
-        second=cell_name(other, cell[1]),
-        difference=number(row["mean_difference"], decimals, sign=True),
-        interval=interval(row["ci_low"], row["ci_high"], decimals),
-        claim=str(row["claim"]) if row["n_tasks"] >= 2 else NO_INTERVAL,
-    )
-
-
-def _headline(claim: str, control: str) -> str:
+def _headline(benchmark: str, claim: str, control: str) -> str:
     if claim == "better":
-        return f"The encoder is better than the control ({control})."
+        return f"On {benchmark} the encoder is better than the control ({control})."
     if claim == "worse":
-        return f"The encoder is worse than the control ({control}): use the control."
-    return f"The encoder against the control ({control}): no difference shown."
+        return f"On {benchmark} the encoder is worse than the control ({control}): use the control."
+    return f"On {benchmark}, the encoder against the control ({control}): no difference shown."
 
 
 def _verdict_without_encoder(comparison: Comparison) -> Verdict:
@@ -132,10 +127,9 @@ def _verdict_without_encoder(comparison: Comparison) -> Verdict:
     return Verdict("These are controls alone.", "No row uses an encoder, so there is nothing to say about one.")
 
 
-def _better_control(comparison: Comparison) -> str:
-    """Name a control that does better than the one chosen as the control: the reader should know."""
+def _stronger_control(comparison: Comparison) -> Row | None:
+    """The control that does better than the one chosen as the control, if there is one: a verdict must not rest on a weak choice."""
     others = comparison.with_role("control")
     if not others or not (others[0].difference > 0 if comparison.larger_is_better else others[0].difference < 0):
-        return ""
-    difference = number(others[0].difference, comparison.decimals, sign=True)
-    return f" Another control does better than this one: {others[0].name}, difference {difference}."
+        return None
+    return others[0]

@@ -37,9 +37,9 @@ def metric_name(metric: str, label_unit: str = "") -> str:
 def decimals_for(half_widths: Sequence[float], standard_errors: Sequence[float], means: Sequence[float]) -> int:
     """Return how many decimals numbers deserve: two significant digits of the typical half-width of their intervals.
 
-    Without an interval, of the typical standard error; without one, of a hundredth of the typical mean; between 0 and 5.
+    Without an interval, of the typical standard error; without one, of a tenth of the typical mean; between 0 and 5.
     """
-    for widths in (np.asarray(half_widths), np.asarray(standard_errors), np.abs(means) / 100):
+    for widths in (np.asarray(half_widths), np.asarray(standard_errors), np.abs(means) / 10):
         defined = widths[np.isfinite(widths) & (widths > 0)]
         if len(defined):
             return int(np.clip(1 - math.floor(math.log10(float(np.median(defined)))), 0, 5))

@@ -11,7 +11,10 @@ from dataclasses import asdict, dataclass
 import torch
 
 from molbt.config import TrainerConfig
+from molbt.draws import mix_words
 from molbt.errors import ConfigError
+from molbt.nn.collectives import world_size
+from molbt.training.ranks import local_rank
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,10 @@ class Hardware:
 
     @classmethod
     def resolve(cls, trainer: TrainerConfig) -> "Hardware":
-        """Choose from the configuration and the processor's flags; nothing is timed."""
+        """Choose from the configuration and the processor's flags; nothing is timed. Ranks of one machine take a GPU each."""
         device = resolve_device(trainer.device)
+        if device == "cuda" and world_size() > 1:
+            device = f"cuda:{local_rank()}"
         return cls(
             device=device,
             precision=_resolve_precision(trainer.precision, device),
@@ -40,6 +45,15 @@ class Hardware:
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Matrix products in bfloat16 where the run's precision says so; weights stay float32."""
         return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def seed(self, *words: int | str) -> None:
+        """Set the generators that dropout and initialisation draw from: those of the CPU and of the run's device, no other."""
+        torch.default_generator.manual_seed(mix_words(*words))
+        device = torch.device(self.device)
+        if device.type == "cuda":
+            torch.cuda.init()
+            index = torch.cuda.current_device() if device.index is None else device.index
+            torch.cuda.default_generators[index].manual_seed(mix_words(*words))
 
     @contextlib.contextmanager
     def isolated(self) -> Iterator[None]:

@@ -3,10 +3,10 @@
 Layout::
 
     config.yaml   run.json   metrics.csv   spectra.jsonl
-    checkpoints/step-000000120.safetensors, .json      LATEST (name and SHA-256 of the .json)
+    checkpoints/step-000000120.safetensors, .sha256
     model/        what the run is for: config.json, model.safetensors, README.md
 
-A checkpoint is written to a temporary name, synced and renamed; ``LATEST`` follows the same way; only then are older ones removed.
+A checkpoint is written to a temporary name, synced and renamed; its checksum follows the same way; only then are older ones removed.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
 from molbt.data.files import atomic_write
-from molbt.errors import CheckpointError, ConfigError
+from molbt.errors import CheckpointError, ConfigError, TrainingError
+from molbt.model.checkpoint import tensors_to_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -40,36 +40,42 @@ class RunDirectory:
         self.model = self.path / "model"
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run for this process; a second writer is refused. The lock dies with the process that holds it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "a+b") as file:
+    def claimed(self, *, resume: bool) -> Iterator[None]:
+        """Hold the run for this process. The lock dies with the process that holds it.
+
+        Raises
+        ------
+        ConfigError
+            If another process holds it, or if the directory has other files than the run that ``resume`` asks for.
+        """
+        self._refuse_foreign_content(resume=resume)
+        with _writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(self.path / ".lock", "a+b")  # noqa: SIM115  # closed below: the lock lasts as long as it is open
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise ConfigError(f"{self.path} is in use by another process; wait for it, or choose another output directory") from error
+            self._refuse_foreign_content(resume=resume)  # what another process has written since
+            for directory in (self.path, self.checkpoints, self.model):
+                for left_behind in directory.glob("*.tmp.*"):  # by a process that was killed while it wrote
+                    left_behind.unlink(missing_ok=True)
             yield
 
     @property
     def has_run(self) -> bool:
         return (self.path / "run.json").is_file()
 
-    def refuse_foreign_content(self) -> None:
-        """Raise ConfigError when the directory holds files that no run wrote."""
-        entries = [entry.name for entry in self.path.iterdir() if entry.name != ".lock"] if self.path.is_dir() else []
-        if entries:
-            raise ConfigError(
-                f"expected a new or empty output directory, found {len(entries)} entries in {self.path} "
-                f"(for example {sorted(entries)[0]}); choose another, or pass --resume to continue the run there"
-            )
+    @property
+    def is_finished(self) -> bool:
+        return (self.model / "config.json").is_file()
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        with atomic_write(self.path / name) as file:
-            file.write(json.dumps(content, indent=1).encode())
+        self.write_text(name, json.dumps(content, indent=1))
 
     def write_text(self, name: str, content: str) -> None:
-        with atomic_write(self.path / name) as file:
-            file.write(content.encode())
+        _write(self.path / name, content.encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
         try:
@@ -77,24 +83,29 @@ class RunDirectory:
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise CheckpointError(f"cannot read {self.path / name}: {error}; start the run again in a new directory") from error
 
-    def save_checkpoint(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep: int) -> None:
-        """Write a checkpoint and make it the latest; keep that many."""
-        self.checkpoints.mkdir(exist_ok=True)
-        name = f"step-{step:09d}"
-        content = dump_tensors({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
-        with atomic_write(self.checkpoints / f"{name}.safetensors") as file:
-            file.write(content)
-        description = json.dumps({**state, "step": step, "sha256": hashlib.sha256(content).hexdigest()}).encode()
-        with atomic_write(self.checkpoints / f"{name}.json") as file:
-            file.write(description)
-        with atomic_write(self.checkpoints / "LATEST") as file:
-            file.write(f"{name} {hashlib.sha256(description).hexdigest()}\n".encode())
-        for old in self._names()[:-keep]:
-            (self.checkpoints / f"{old}.json").unlink(missing_ok=True)
-            (self.checkpoints / f"{old}.safetensors").unlink(missing_ok=True)
+    def save_checkpoint(self, step: int, tensors: Mapping[str, Tensor], *, keep: int) -> None:
+        """Write the checkpoint of a step; that and the ``keep - 1`` before it stay, others go.
 
-    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return the tensors and state of the newest whole checkpoint, or None when the run has none yet.
+        Raises
+        ------
+        TrainingError
+            If it cannot be written (a full disk): the checkpoints before it stay.
+        """
+        name = f"step-{step:09d}"
+        content = tensors_to_bytes(tensors)
+        with _writing(self.checkpoints):
+            self.checkpoints.mkdir(exist_ok=True)
+        _write(self.checkpoints / f"{name}.safetensors", content)
+        # Without its checksum a checkpoint does not exist yet; with it, it is whole. `sha256sum -c` reads the file too.
+        _write(self.checkpoints / f"{name}.sha256", f"{hashlib.sha256(content).hexdigest()}  {name}.safetensors\n".encode())
+        # Later steps than this one can only be damaged checkpoints that the run did not continue from.
+        kept = [known for known in self._names() if known <= name][-keep:]
+        for path in sorted(self.checkpoints.glob("step-*"), reverse=True):  # a checksum goes before what it vouches for
+            if path.name.partition(".")[0] not in kept:
+                path.unlink(missing_ok=True)
+
+    def load_checkpoint(self) -> dict[str, Tensor] | None:
+        """Return the tensors of the newest whole checkpoint, or None when the run has none yet.
 
         A damaged one is passed over for the one before it, with a warning.
 
@@ -107,25 +118,35 @@ class RunDirectory:
         for name in reversed(names):
             try:
                 return self._read(name)
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
+            except (OSError, ValueError, SafetensorError) as error:
                 logger.warning("checkpoint %s in %s is damaged (%s); trying the one before it", name, self.checkpoints, error)
         if names:
             raise CheckpointError(f"all {len(names)} checkpoints in {self.checkpoints} are damaged; start the run again in a new directory")
         return None
 
     def _names(self) -> list[str]:
-        return sorted(path.stem for path in self.checkpoints.glob("step-*.json"))
+        return sorted(path.stem for path in self.checkpoints.glob("step-*.sha256"))
 
-    def _read(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        description = (self.checkpoints / f"{name}.json").read_bytes()
-        latest = (self.checkpoints / "LATEST").read_text().split() if (self.checkpoints / "LATEST").exists() else []
-        if latest[:1] == [name] and hashlib.sha256(description).hexdigest() != latest[1]:
-            raise ValueError("its description does not match its checksum")
-        state = json.loads(description)
+    def _read(self, name: str) -> dict[str, Tensor]:
+        expected = (self.checkpoints / f"{name}.sha256").read_text(encoding="utf-8").partition(" ")[0]
         content = (self.checkpoints / f"{name}.safetensors").read_bytes()
-        if hashlib.sha256(content).hexdigest() != state["sha256"]:
-            raise ValueError("its tensors do not match their checksum")
-        return load_tensors(content), state
+        found = hashlib.sha256(content).hexdigest()
+        if found != expected:
+            raise ValueError(f"its SHA-256 should begin {expected[:12]}, found {found[:12]}")
+        return load_tensors(content)
+
+    def _refuse_foreign_content(self, *, resume: bool) -> None:
+        """Refuse a directory that is neither new nor the run to continue, stopped at any point."""
+        if resume and self.has_run:
+            return
+        entries = sorted(entry.name for entry in self.path.iterdir()) if self.path.is_dir() else []
+        # A run that was stopped before it was described has at most its configuration.
+        entries = [name for name in entries if name != ".lock" and not (resume and name.startswith(("config.yaml", "run.json.tmp")))]
+        if entries:
+            raise ConfigError(
+                f"expected a new or empty output directory, found {len(entries)} entries in {self.path} (for example {entries[0]}); "
+                f"choose another{', or pass --resume to continue the run there' if self.has_run else ''}"
+            )
 
 
 class MetricsLog:
@@ -145,8 +166,7 @@ class MetricsLog:
         writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
         writer.writeheader()
         writer.writerows(self.rows)
-        with atomic_write(self.path) as file:
-            file.write(text.getvalue().encode())
+        _write(self.path, text.getvalue().encode())
 
 
 class SpectrumLog:
@@ -161,5 +181,19 @@ class SpectrumLog:
     def append(self, step: int, spectra: Mapping[str, list[float]]) -> None:
         rounded = {name: [float(f"{value:.5g}") for value in values] for name, values in spectra.items()}
         self.lines.append(json.dumps({"step": step, **rounded}))
-        with atomic_write(self.path) as file:
-            file.write(("\n".join(self.lines) + "\n").encode())
+        _write(self.path, ("\n".join(self.lines) + "\n").encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    with _writing(path), atomic_write(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write {path}: {error.strerror or error}; free space or correct the permissions, then continue with --resume"
+        ) from error

@@ -4,7 +4,11 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import nn
+
+from molbt.errors import ConfigError
+from molbt.objectives.base import Objective, ParameterGroup
 
 
 def learning_rate(step: int, *, total_steps: int, peak: float, final: float, warmup: float) -> float:
@@ -19,10 +23,36 @@ def learning_rate(step: int, *, total_steps: int, peak: float, final: float, war
     return final + (peak - final) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
 
 
-def parameter_groups(modules: Iterable[nn.Module], *, weight_decay: float) -> list[dict[str, Any]]:
-    """Return two optimiser groups: weights that decay, and norms and biases (fewer than two dimensions) that do not."""
-    parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
+def optimiser_groups(twin: nn.Module, objectives: Iterable[Objective], *, weight_decay: float) -> list[dict[str, Any]]:
+    """Return what a torch optimiser takes: weights that decay, and norms and biases (fewer than two dimensions) that do not.
+
+    Raises
+    ------
+    ConfigError
+        If an objective's groups leave out a parameter of its own that requires a gradient: it would silently stay as it is.
+    """
+    groups = [ParameterGroup([parameter for parameter in twin.parameters() if parameter.requires_grad])]
+    for objective in objectives:
+        own = objective.parameter_groups()
+        grouped = {parameter for group in own for parameter in group.parameters}
+        forgotten = [name for name, parameter in objective.named_parameters() if parameter.requires_grad and parameter not in grouped]
+        if forgotten:
+            raise ConfigError(
+                f"{type(objective).__name__}.parameter_groups leaves out {', '.join(forgotten)}; add them to a group, or switch them off "
+                "with requires_grad_(False)"
+            )
+        groups += own
+    found = []
+    for group in groups:
+        for is_weight, decay in ((True, weight_decay), (False, 0.0)):
+            parameters = [parameter for parameter in group.parameters if (parameter.ndim >= 2) == is_weight]
+            if parameters:
+                own_settings = {"rate_factor": group.rate_factor, "constant_rate": group.constant_rate}
+                found.append({"params": parameters, "weight_decay": decay, **own_settings})
+    return found
+
+
+def set_learning_rates(optimiser: torch.optim.Optimizer, rate: float, *, peak: float) -> None:
+    """Give each group of ``optimiser_groups`` its rate for a step, where that of the run is ``rate``."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["rate_factor"] * (peak if group["constant_rate"] else rate)

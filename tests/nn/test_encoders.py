@@ -177,6 +177,19 @@ def test_a_batch_without_any_item_works_in_both_forms():
     torch.testing.assert_close(sparse, dense)
 
 
+@CASES
+def test_double_precision_agrees_with_single(make, batch_of):
+    single, double = make().eval()(batch_of()), make().double().eval()(batch_of())
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double.float(), single, rtol=1e-4, atol=1e-5)
+
+
+@CASES
+def test_no_rows_give_no_outputs(make, batch_of):
+    encoder = make().eval()
+    assert encoder(encoder.select(batch_of(), torch.empty(0, dtype=torch.int64))).shape == (0, 7)
+
+
 def test_select_takes_rows_in_order():
     batch, order = fingerprint_batch(), torch.tensor([5, 4, 5, 1])
     selected = fingerprint_encoder().select(batch, order)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from molbt.errors import ConfigError, ShapeError
-from molbt.nn.batch_moments import batch_moments
 from molbt.nn.batch_norm import BatchNorm
 from molbt.nn.collectives import sum_over_ranks
+from molbt.nn.standardise import standardise
 from molbt.objectives.barlow_twins import FORMS, NORMALISATIONS, PAPER_LAMBDA, BarlowTwins, barlow_twins_terms
 
 EPSILON = 1e-5
@@ -298,7 +298,7 @@ def control_loss(z_a: Tensor, z_b: Tensor, control: str) -> Tensor:
     if control == "local_standardisation":
         c = sum_over_ranks(nn.BatchNorm1d(WIDTH, affine=False).double()(z_a).T @ nn.BatchNorm1d(WIDTH, affine=False).double()(z_b) / n_rows)
     else:
-        a, b = (m.centred * m.inverse_deviation(unbiased=False, eps=EPSILON) for m in (batch_moments(z_a), batch_moments(z_b)))
+        a, b = (standardise(z, eps=EPSILON)[0] for z in (z_a, z_b))
         c = a.T @ b / n_rows
         with torch.no_grad():
             total = c.clone()

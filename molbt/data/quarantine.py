@@ -1,0 +1,76 @@
+"""``quarantine.csv``: every row that a run does not use, where it stands in the input, and why."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from molbt.config import RunConfig
+from molbt.data.files import atomic_write
+
+if TYPE_CHECKING:
+    from molbt.data.corpus import Corpus
+
+_COLUMNS = ("row", "byte_offset", "column", "reason", "value")
+_LONGEST_VALUE = 200
+_EXCLUDED = "excluded: the molecule occurs in an excluded file"
+
+
+def write_quarantine(corpus: "Corpus", config: RunConfig) -> None:
+    """Write the rows that a configuration's views cannot use, and those that are excluded.
+
+    Columns: row (from 0, without a header), byte offset (in the decompressed text; empty for tables without text), table column (empty
+    where the reader refused the whole row), reason, and the value's first 200 characters. One line per row and column.
+    """
+    byte_offsets = corpus.byte_offsets()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for row, column, reason, value in sorted(_refusals(corpus, config)):
+        offset = int(byte_offsets[row])
+        writer.writerow([row, offset if offset >= 0 else "", column, reason, value[:_LONGEST_VALUE]])
+    # The note on which views it covers goes first and comes last: a kill in between leaves a file that is written again.
+    note = corpus.directory / "quarantine.views.json"
+    note.unlink(missing_ok=True)
+    with atomic_write(corpus.directory / "quarantine.csv") as file:
+        file.write(text.getvalue().encode("utf-8", errors="replace"))
+    with atomic_write(note) as file:
+        file.write(json.dumps(_covered(corpus, config)).encode())
+
+
+def covers(corpus: "Corpus", config: RunConfig) -> bool:
+    """Return whether the corpus has a quarantine file for the views of a configuration."""
+    note = corpus.directory / "quarantine.views.json"
+    return note.is_file() and note.read_text() == json.dumps(_covered(corpus, config))
+
+
+def read_quarantine(corpus: "Corpus") -> pd.DataFrame:
+    """Return the refused rows: columns row, byte_offset, column, reason, value."""
+    text_columns = dict.fromkeys(("column", "reason", "value"), "str")
+    return pd.read_csv(corpus.directory / "quarantine.csv", dtype=text_columns, keep_default_na=False, na_values={"byte_offset": ""})
+
+
+def _covered(corpus: "Corpus", config: RunConfig) -> list[str]:
+    return sorted({corpus.preparation_key(view) for view in config.views.values()})
+
+
+def _refusals(corpus: "Corpus", config: RunConfig) -> Iterator[tuple[int, str, str, str]]:
+    """Yield row, column, reason and value; where several views refuse a value of one column, the first view's reason."""
+    for row, reason in corpus.refused_by_reader().items():
+        yield row, "", reason, ""
+    for column in dict.fromkeys(view.column for view in config.views.values()):
+        reasons: dict[int, str] = {}
+        for view in (view for view in config.views.values() if view.column == column):
+            for number, reason in enumerate(corpus.reasons(view)):
+                if reason:
+                    reasons.setdefault(number, reason)
+        for number in np.flatnonzero(corpus.excluded(column)).tolist():
+            reasons.setdefault(number, _EXCLUDED)
+        if reasons:
+            numbers, values = corpus.row_values(column), corpus.values(column)
+            for row in np.flatnonzero(np.isin(numbers, list(reasons))).tolist():
+                yield row, column, reasons[int(numbers[row])], values[numbers[row]]

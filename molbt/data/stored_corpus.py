@@ -1,0 +1,185 @@
+"""A prepared input: every unique value turned into columns once, and one entry number per row.
+
+Directory layout::
+
+    manifest.json              what was read: source, hash, counts, policy, versions
+    rows/                      unique values, entry numbers and labels (molbt.data.rows)
+    excluded/<column>.npy      (values,) bool: also in a file that the user excluded
+    prepared/<key>/            columns of one modality and preparation; the key is the hash of all that decides them
+    quarantine.csv             row, byte offset, column, reason and value of everything refused
+    corpus.lock                one process prepares at a time
+
+Content-addressed: preparing the same values in the same way again reuses what is there. Shards that are done survive a kill.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from molbt import __version__
+from molbt.config import RunConfig, ViewConfig, differences
+from molbt.data.columns import Column, read_column
+from molbt.data.quarantine import covers
+from molbt.data.rows import file_name
+from molbt.data.samples import Samples, select_samples
+from molbt.errors import DataError
+
+FORMAT = "molbt.corpus"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A prepared input on disk; the columns are memory-mapped."""
+
+    directory: Path
+
+    @classmethod
+    def open(cls, directory: str | Path) -> "Corpus":
+        """Open a corpus that ``prepare`` wrote.
+
+        Raises
+        ------
+        DataError
+            If the directory holds no corpus, or one of another format.
+        """
+        corpus = cls(Path(directory))
+        if not is_corpus(directory):
+            raise DataError(
+                f"expected a prepared corpus at {directory}, found no manifest.json; make one with: molbt prepare FILE -o {directory}"
+            )
+        if (corpus.manifest.get("format"), corpus.manifest.get("format_version")) != (FORMAT, FORMAT_VERSION):
+            raise DataError(f"{directory} holds something else than a corpus of format {FORMAT} {FORMAT_VERSION}; prepare it again")
+        return corpus
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        path = self.directory / "manifest.json"
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise DataError(f"cannot read {path}: {error}; prepare the corpus again") from error
+        return manifest if isinstance(manifest, dict) else {}
+
+    @property
+    def n_rows(self) -> int:
+        return self.manifest["rows"]
+
+    def values(self, column: str) -> list[str]:
+        """Return the unique values of a table column, in order of first appearance."""
+        return pd.read_parquet(self._rows(file_name("values", column, "parquet")))["value"].tolist()
+
+    def row_values(self, column: str) -> np.ndarray:
+        """Return, for each row, the number of its unique value: ``(rows,)`` int64, −1 where the reader refused the row."""
+        return np.load(self._rows(file_name("number", column, "npy")), allow_pickle=False)
+
+    def row_labels(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return, for each row, the label's value (float32, NaN where there is none) and the number of its task (int32, −1)."""
+        return tuple(np.load(self._rows(file_name(kind, name, "npy")), allow_pickle=False) for kind in ("label", "task"))  # type: ignore[return-value]
+
+    def tasks(self, name: str) -> list[str]:
+        """Return the tasks of a label set in the order of their numbers."""
+        return self.manifest["tasks"][name]
+
+    def byte_offsets(self) -> np.ndarray:
+        """Return where each row starts in the decompressed text: ``(rows,)`` int64, −1 for tables without text."""
+        return np.load(self._rows("byte_offsets.npy"), allow_pickle=False)
+
+    def refused_by_reader(self) -> dict[int, str]:
+        """Return the rows that the reader refused, with their reasons."""
+        refused = pd.read_parquet(self._rows("refused.parquet"))
+        return dict(zip(refused["row"].tolist(), refused["reason"].tolist(), strict=True))
+
+    def columns(self, view: ViewConfig) -> dict[str, Column]:
+        """Return the prepared columns of a view's modality, memory-mapped."""
+        directory = self._prepared(view)
+        return {path.name: read_column(path) for path in sorted(directory.iterdir()) if path.is_dir()}
+
+    def reasons(self, view: ViewConfig) -> list[str]:
+        """Return why each unique value was refused for a view; ``""`` where it was not."""
+        return pd.read_parquet(self._prepared(view) / "reasons.parquet")["reason"].tolist()
+
+    def excluded(self, column: str) -> np.ndarray:
+        """Return which unique values also occur in an excluded file: ``(values,)`` bool."""
+        return np.load(self.directory / "excluded" / file_name("values", column, "npy"), allow_pickle=False)
+
+    def samples(self, config: RunConfig) -> Samples:
+        """Return the samples of a run: rows whose values are usable in every view and not excluded.
+
+        Raises
+        ------
+        DataError
+            If the corpus was prepared for other columns, labels or reading of molecules, if fewer than two samples are left, or if a
+            label set has no number in them.
+        """
+        self._check(config)
+        return select_samples(self, config)
+
+    def preparation_key(self, view: ViewConfig) -> str:
+        """Return the content address of a view's columns."""
+        parts = {
+            "modality": view.modality,
+            "preparation": view.build_modality().preparation(),
+            "values": self.manifest["values_sha256"][view.column],
+            "policy": self.manifest["policy"],
+            "rdkit": self.manifest["rdkit"],
+            "molbt": __version__,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def is_prepared_for(self, config: RunConfig) -> bool:
+        """Return whether nothing is left to prepare for a configuration."""
+        columns = {view.column for view in config.views.values()}
+        return (
+            columns <= set(self.manifest["columns"])
+            and all((self.directory / "excluded" / file_name("values", column, "npy")).is_file() for column in columns)
+            and all((self.directory / "prepared" / self.preparation_key(view)).is_dir() for view in config.views.values())
+            and covers(self, config)
+        )
+
+    def _rows(self, name: str) -> Path:
+        path = self.directory / "rows" / name
+        if not path.is_file():
+            raise DataError(f"expected {path}, found no file; prepare the corpus again")
+        return path
+
+    def _prepared(self, view: ViewConfig) -> Path:
+        remedy = "prepare the table with this configuration: molbt prepare FILE -o DIR --config FILE"
+        if view.column not in self.manifest["columns"]:
+            known = ", ".join(self.manifest["columns"])
+            raise DataError(f"{self.directory} was prepared from the columns {known}, a view reads {view.column!r}; {remedy}")
+        directory = self.directory / "prepared" / self.preparation_key(view)
+        if not directory.is_dir():
+            raise DataError(
+                f"{self.directory} has no columns for modality {view.modality!r} of column {view.column!r} with these parameters "
+                f"(it was made by molbt {self.manifest['molbt']}, this is {__version__}); {remedy}"
+            )
+        return directory
+
+    def _check(self, config: RunConfig) -> None:
+        """Refuse a configuration that reads molecules or labels in another way than the corpus did."""
+        own = {"molecules": self.manifest["policy"], "labels": self.manifest["labels"]}
+        wanted = {"molecules": config.molecules.policy().as_dict(), "labels": labels_of(config)}
+        if not config.labels:  # labels that nobody reads do no harm
+            own["labels"] = {}
+        changed = differences(own, wanted)
+        if changed:
+            raise DataError(
+                f"{self.directory} was prepared in another way than the configuration says ({'; '.join(changed)}); prepare it again"
+            )
+
+
+def is_corpus(path: Any) -> bool:
+    """Return whether a path is a prepared corpus."""
+    return isinstance(path, str | Path) and (Path(path) / "manifest.json").is_file()
+
+
+def labels_of(config: RunConfig) -> dict[str, Any]:
+    """Return the label sets of a configuration as JSON values."""
+    return {name: label.model_dump() for name, label in config.labels.items()}

@@ -1,0 +1,103 @@
+"""Global batches of samples: in which order an epoch takes them, and their views on the device where the steps run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from molbt.data.columns import Column, RaggedBatch, RaggedColumn
+from molbt.data.corpus import Samples
+from molbt.draws import Draws, mix_words
+from molbt.modalities.base import Modality
+
+
+class SampleStore:
+    """The samples of a run on one device.
+
+    Parameters
+    ----------
+    modalities : mapping of Modality
+        By view.
+    columns : mapping of mapping of Column
+        By view and name.
+    samples : Samples
+    seed : int
+        Decides the order of the samples and every augmentation.
+    device : torch.device
+    """
+
+    def __init__(
+        self,
+        modalities: Mapping[str, Modality],
+        columns: Mapping[str, Mapping[str, Column]],
+        samples: Samples,
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.modalities = modalities
+        self.columns = {view: {name: column.to(device) for name, column in parts.items()} for view, parts in columns.items()}
+        self.entries = {view: index.to(device) for view, index in samples.entries.items()}
+        self.labels: dict[str, RaggedColumn] = {name: column.to(device) for name, column in samples.labels.items()}
+        self.seed = seed
+        self.device = device
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
+
+    def __len__(self) -> int:
+        return len(next(iter(self.entries.values())))
+
+    def batch(self, epoch: int, position: int, size: int) -> "GlobalBatch":
+        """Return the ``position``-th batch of an epoch; what does not fill a batch at the end is left to other epochs."""
+        if self._order[0] != epoch:
+            self._order = epoch, self._permutation("order", epoch)
+        return GlobalBatch(self, self._order[1][position * size : (position + 1) * size], epoch)
+
+    def probe(self, size: int) -> "GlobalBatch":
+        """Return the same samples each time, augmented in the same way, for diagnostics."""
+        return GlobalBatch(self, self._permutation("probe")[:size], epoch=-1)
+
+    def _permutation(self, *words: int | str) -> Tensor:
+        generator = torch.Generator().manual_seed(mix_words(self.seed, *words))
+        return torch.randperm(len(self), generator=generator).to(self.device)
+
+
+@dataclass(frozen=True)
+class GlobalBatch:
+    """Samples of all ranks, in one order; every rank can make the views of any of them.
+
+    Attributes
+    ----------
+    store : SampleStore
+    samples : Tensor of shape (global batch,), int64
+    epoch : int
+    """
+
+    store: SampleStore
+    samples: Tensor
+    epoch: int
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def gather(self, view: str, positions: Tensor, *, augmented: bool = True) -> Any:
+        """Return a view of the samples at positions of this batch; an augmentation depends on sample, epoch and view only."""
+        samples = self.samples[positions]
+        modality = self.store.modalities[view]
+        batch = modality.collate(self.store.columns[view], self.store.entries[view][samples])
+        if not augmented:
+            return batch
+        return modality.augment(batch, Draws.for_rows(samples, seed=self.store.seed, epoch=self.epoch, view=view))
+
+    def draws(self, label: str) -> Draws:
+        """Return one key per sample, other ones than those of the views."""
+        return Draws.for_rows(self.samples, seed=self.store.seed, epoch=self.epoch, view=f"objective {label}")
+
+    def entities(self, positions: Tensor) -> dict[str, Tensor]:
+        """Return, for each view, the numbers of the entries."""
+        return {view: entries[self.samples[positions]] for view, entries in self.store.entries.items()}
+
+    def labels(self, positions: Tensor) -> dict[str, RaggedBatch]:
+        """Return the labels, by label set."""
+        return {name: column.gather(self.samples[positions]) for name, column in self.store.labels.items()}

@@ -1,0 +1,83 @@
+"""What a run was started with, and whether it may be continued with what is asked for now."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from molbt import __version__
+from molbt.config import RunConfig, differences
+from molbt.data.corpus import Corpus, Samples
+from molbt.errors import CheckpointError, ConfigError
+from molbt.model.checkpoint import find_model, read_config
+from molbt.nn.collectives import world_size
+from molbt.training.hardware import Hardware
+
+logger = logging.getLogger(__name__)
+
+FORMAT = "molbt.run"
+FORMAT_VERSION = 1
+# What must be the same for the same bits, beside the configuration; how each is called in a message.
+_IDENTITY = ("corpus", "source", "rows", "samples", "init_sha256", "ranks")
+
+
+def describe_run(corpus: Corpus, config: RunConfig, samples: Samples, hardware: Hardware, init: str | Path | None) -> dict[str, Any]:
+    """Return ``run.json``: what a continued run must agree with, and what a reader wants to know."""
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "config": config.as_dict(),
+        "config_sha256": config.sha256(),
+        "corpus": corpus.manifest["identity"],
+        "source": corpus.manifest["source"],
+        "rows": corpus.n_rows,
+        "samples": len(samples),
+        "init": str(init) if init is not None else None,
+        "init_sha256": read_config(find_model(init))["sha256"] if init is not None else None,
+        "hardware": hardware.as_dict(),
+        "ranks": world_size(),
+        "versions": {"molbt": __version__, "torch": torch.__version__, "rdkit": corpus.manifest["rdkit"]},
+    }
+
+
+def check_continuation(old: Mapping[str, Any], new: Mapping[str, Any], *, place: Path) -> Hardware:
+    """Return what a run computes on when it goes on: precision and threads as before, device and machine as they are.
+
+    Parameters
+    ----------
+    old : mapping
+        ``run.json`` as it was written.
+    new : mapping
+        What ``describe_run`` says now.
+    place : path
+        The run's directory, for messages.
+
+    Raises
+    ------
+    CheckpointError
+        If ``run.json`` is not one, or of another version.
+    ConfigError
+        If the configuration, the corpus, the weights it started from, the number of ranks or the kind of device is another one; the
+        message holds each difference.
+    """
+    if (old.get("format"), old.get("format_version")) != (FORMAT, FORMAT_VERSION):
+        raise CheckpointError(
+            f"{place / 'run.json'} is of format {old.get('format')} {old.get('format_version')}, this molbt ({__version__}) continues "
+            f"{FORMAT} {FORMAT_VERSION}; start anew, or use molbt {old.get('versions', {}).get('molbt')}"
+        )
+    changed = differences(old["config"], new["config"])
+    if any(old[key] != new[key] for key in _IDENTITY if key != "source"):  # the same table may lie in another place
+        changed += [f"{key}: {old[key]} -> {new[key]}" for key in _IDENTITY if old[key] != new[key]]
+    if changed:
+        raise ConfigError(f"{place} was started with other settings: " + "; ".join(changed) + ". Resume with the same ones, or start anew")
+    before, now = Hardware(**old["hardware"]), Hardware(**new["hardware"])
+    if before.device.split(":")[0] != now.device.split(":")[0]:
+        raise ConfigError(
+            f"{place} was started on {before.device}, here it would run on {now.device}; resume it on the same kind of device, or start anew"
+        )
+    moved = differences({"machine": before.machine, **old["versions"]}, {"machine": now.machine, **new["versions"]})
+    if moved:
+        logger.warning("%s goes on elsewhere than it began, so its last bits may differ: %s", place, "; ".join(moved))
+    return Hardware(device=now.device, precision=before.precision, num_threads=before.num_threads, machine=now.machine)

@@ -1,0 +1,91 @@
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from molbt import registry
+from molbt.data.splits import SPLITS
+from molbt.errors import ConfigError, DataError
+from molbt.evaluation.benchmarks.table import TableBenchmark
+from molbt.evaluation.protocol import evaluate
+from molbt.predict.features import feature_builders
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    smiles = ["C" * n + end for n in range(1, 13) for end in ("O", "N", "c1ccccc1", "C1CC1")]
+    frame = pd.DataFrame({"SMILES": smiles, "pIC50": np.linspace(4, 9, 48), "active": np.arange(48) % 2, "note": "text"})
+    frame.loc[[0, 5], "pIC50"] = np.nan
+    frame.loc[3, "SMILES"] = "not a molecule"
+    frame.to_csv(tmp_path / "mine.csv", index=False)
+    return tmp_path / "mine.csv"
+
+
+def test_table_tells_regression_and_classification_apart_and_says_so(path, caplog) -> None:
+    with caplog.at_level(logging.INFO):
+        benchmark = TableBenchmark(path, target=["pIC50", "active"], smiles_column="SMILES", split="random")
+    assert benchmark.task_types == {"pIC50": "regression", "active": "classification"}
+    assert "active: classification (48 labels, 2 different values)" in caplog.text
+    assert "pIC50: regression (46 labels, 46 different values)" in caplog.text
+    told = TableBenchmark(path, target="active", smiles_column="SMILES", split="random", task_type="regression")
+    assert told.task_types == {"active": "regression"}
+
+
+def test_table_yields_every_target_and_repeat_with_shared_parts(path) -> None:
+    benchmark = TableBenchmark(path, target=["pIC50", "active"], smiles_column="SMILES", split="random", repeats=2, random_state=4)
+    tasks = list(benchmark.tasks())
+    assert [(task.name, task.repeat) for task in tasks] == [("pIC50", 0), ("pIC50", 1), ("active", 0), ("active", 1)]
+    for task in tasks:
+        train, _, test = SPLITS["random"](task.smiles, fractions=(0.8, 0.0, 0.2), random_state=4 + task.repeat)
+        np.testing.assert_array_equal(task.parts["train"], train)
+        np.testing.assert_array_equal(task.parts["test"], test)
+        assert list(task.frame.columns) == ["smiles"]
+    assert np.flatnonzero(np.isnan(tasks[0].y)).tolist() == [0, 5]
+
+
+def test_table_runs_through_the_protocol_with_refused_and_unlabelled_rows(path) -> None:
+    benchmark = TableBenchmark(path, target=["pIC50", "active"], smiles_column="SMILES", split="random")
+    results = evaluate(benchmark, list(feature_builders(["counts"]).items()), ["tanimoto_svm"]).set_index(["task", "metric"])
+    assert set(results.loc["pIC50"].index) == {"rmse", "mae", "r2"}
+    assert set(results.loc["active"].index) == {"roc_auc", "average_precision", "delta_auprc"}
+    assert results.loc[("pIC50", "rmse"), ["n_train", "n_test"]].sum() == 48 - 3
+    assert results.loc[("active", "roc_auc"), ["n_train", "n_test"]].sum() == 48 - 1
+
+
+def test_table_test_fraction_changes_the_parts(path) -> None:
+    benchmark = TableBenchmark(path, target="active", smiles_column="SMILES", split="random", test_fraction=0.5)
+    assert len(next(benchmark.tasks()).parts["test"]) == 24
+
+
+def test_table_settings_change_with_the_file(path) -> None:
+    options = {"target": "active", "smiles_column": "SMILES", "split": "random"}
+    before = TableBenchmark(path, **options).settings()
+    path.write_text(path.read_text() + "CCCl,5,1,text\n")
+    assert TableBenchmark(path, **options).settings() != before
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"target": "pic50"}, DataError, "pass --target pIC50"),
+        ({"target": "note"}, DataError, "expected numbers in the column 'note'"),
+        ({"target": []}, ConfigError, "one or more different target columns"),
+        ({"target": "pIC50", "split": "scafold"}, ConfigError, "did you mean 'scaffold'"),
+        ({"target": "pIC50", "test_fraction": 1.0}, ConfigError, "between 0 and 1"),
+        ({"target": "pIC50", "repeats": 0}, ConfigError, "at least 1"),
+        ({"target": "pIC50", "split": "scaffold", "repeats": 3}, ConfigError, "the same each time"),
+        ({"target": "pIC50", "task_type": "classification"}, DataError, "found 4"),
+        ({"target": "pIC50", "task_type": "ranking"}, ConfigError, "unknown task type"),
+        ({"target": "pIC50", "smiles_column": "smiles"}, DataError, "--smiles-column SMILES"),
+    ],
+)
+def test_table_refuses_what_it_cannot_use(path, options, error, message) -> None:
+    with pytest.raises(error, match=message):
+        TableBenchmark(path, **{"smiles_column": "SMILES", **options})
+
+
+def test_benchmarks_are_found_by_name() -> None:
+    assert {"moleculeace", "table"} <= set(registry.available("benchmarks"))
+    assert registry.find("benchmarks", "table") is TableBenchmark
