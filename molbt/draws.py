@@ -59,7 +59,8 @@ class Draws:
 
     def uniform(self) -> Tensor:
         """Return one number in [0, 1) per row: ``(batch,)`` float32."""
-        return _to_unit(_mix_tensor(self.keys))
+        # Salted, so that the number of a row is not that of its slot 0.
+        return _to_unit(_mix_tensor(self.keys ^ _ROW_SALT))
 
     def uniform_items(self, row_of_item: Tensor, slot: Tensor) -> Tensor:
         """Return one number in [0, 1) per item: ``(items,)`` float32.
@@ -80,7 +81,7 @@ class Draws:
 
     def permutation(self) -> Tensor:
         """Return a permutation of the rows: ``(batch,)`` int64. Ties (a chance of batch² / 2⁶⁴) keep their order."""
-        return torch.argsort(_mix_tensor(self.keys), stable=True)
+        return torch.argsort(_mix_tensor(self.keys ^ _PERMUTATION_SALT), stable=True)
 
 
 def _mix_integer(word: int) -> int:
@@ -100,6 +101,10 @@ def _signed(word: int) -> int:
     """The same 64 bits, read as a signed integer."""
     word &= _MASK
     return word - (1 << 64) if word >> 63 else word
+
+
+_ROW_SALT = _signed(mix_words("row"))
+_PERMUTATION_SALT = _signed(mix_words("permutation"))
 
 
 def _to_unit(words: Tensor) -> Tensor:

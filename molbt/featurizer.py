@@ -108,6 +108,8 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                     f"the encoder of view {view!r} in {self.model} has no output {self.output!r}{suggestion(self.output, dims)}"
                 )
         self.n_features_out_ = sum(twin.encoder_of(view).output_dims[self.output] for view in self.views_)
+        if isinstance(X, pd.DataFrame):
+            self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -144,7 +146,7 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _encode_blocks(self, values: Sequence[str]) -> Iterable[tuple[int, np.ndarray, list[str]]]:
         twin = self._fitted_twin()
-        device = torch.device(resolve_device(self.device))
+        device = next(twin.parameters()).device
         policy = twin.config.molecules.policy()
         configs = [twin.config.views[view] for view in self.views_]
         starts = list(range(0, len(values), _BLOCK))
@@ -163,7 +165,7 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _check_parameters(self) -> None:
         if self.on_invalid not in ("raise", "nan"):
             raise ConfigError(f"on_invalid must be 'raise' or 'nan', received {self.on_invalid!r}")
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+        if not isinstance(self.batch_size, int | np.integer) or self.batch_size < 1:
             raise ConfigError(f"batch_size must be a whole number of 1 or more, received {self.batch_size!r}")
 
     def _fitted_twin(self) -> TwinModel:

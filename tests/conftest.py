@@ -96,3 +96,53 @@ def on_ranks() -> Iterator[Callable[..., list[Any]]]:
         yield run
         for group in groups.values():
             group.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_in_a_temporary_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Point ``MOLBT_CACHE`` at a temporary directory: no test writes to the home directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        directory = tmp_path_factory.mktemp("cache")
+        patch.setenv("MOLBT_CACHE", str(directory))
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def nci_smiles() -> list[str]:
+    """The first 300 SMILES of the NCI file that comes with RDKit; all of them can be read."""
+    from rdkit import RDConfig
+
+    lines = (Path(RDConfig.RDDataDir) / "NCI" / "first_5K.smi").read_text().splitlines()
+    return [line.split()[0] for line in lines[:300]]
+
+
+TINY = [
+    "views.a.width=256",
+    "encoder.embedding_dim=16",
+    "encoder.hidden=[32]",
+    "projector.widths=[32, 32]",
+    "trainer.epochs=2",
+    "trainer.batch_size=64",
+    "trainer.num_threads=1",
+    "trainer.probe_size=64",
+]
+"""Changes that make any fingerprint run small."""
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, nci_smiles: list[str]) -> Path:
+    """The directory of a finished run: fingerprints of width 256, hidden layer 32, embedding 16, two epochs. Do not write into it."""
+    from molbt import RunConfig, pretrain
+
+    config = RunConfig.from_preset("default", changes=TINY)
+    return pretrain(nci_smiles, tmp_path_factory.mktemp("tiny") / "run", config=config).directory
+
+
+@pytest.fixture(scope="session")
+def tiny_two_view_run(tmp_path_factory: pytest.TempPathFactory, nci_smiles: list[str]) -> Path:
+    """The directory of a finished run with two encoders, ``fingerprint`` and ``descriptors``, each with an embedding of 16."""
+    from molbt import RunConfig, pretrain
+
+    changes = [change.replace("views.a.", "views.fingerprint.") for change in TINY]
+    config = RunConfig.from_preset("fingerprint_descriptors", changes=changes)
+    return pretrain(nci_smiles, tmp_path_factory.mktemp("tiny_two") / "run", config=config).directory

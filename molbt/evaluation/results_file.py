@@ -4,17 +4,16 @@ import csv
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from molbt.data.files import atomic_write
 from molbt.errors import ConfigError, DataError
 from molbt.evaluation.benchmarks.base import RESULT_COLUMNS
 
+_TYPES: dict[str, Callable[[str], Any]] = {"repeat": int, "value": float, "n_train": int, "n_test": int}
 Cell = tuple[str, str, str, int, str, str]
 """Benchmark, task, split, repeat, features, head."""
 
@@ -84,12 +83,8 @@ class ResultsFile:
         content = content[: content.rfind(b"\n") + 1]
         with atomic_write(self.path) as file:
             file.write(content)
-        texts = {column: str for column in RESULT_COLUMNS if column not in {"repeat", "value", "n_train", "n_test"}}
-        table = pd.read_csv(
-            io.BytesIO(content), dtype=texts, keep_default_na=False, na_values={"value": ["nan"]}, float_precision="round_trip"
-        )
-        for row in table.astype({"value": float}).to_dict("records"):
-            values: dict[str, Any] = {str(column): value for column, value in row.items()}
+        for row in csv.DictReader(io.StringIO(content.decode())):
+            values = {column: _TYPES.get(column, str)(text) for column, text in row.items()}
             self._cells.setdefault(_cell_of(values), {})[values["metric"]] = values
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from molbt import __version__
 from molbt.config import RunConfig
 from molbt.data.files import atomic_write
-from molbt.errors import CheckpointError, ConfigError
+from molbt.errors import CheckpointError
 from molbt.model.twin_model import TwinModel
 
 FORMAT = "molbt.twin_model"
@@ -81,12 +81,13 @@ def from_pretrained(path: str | Path) -> TwinModel:
         )
     try:
         state = load_tensors(content)
-        run_config = RunConfig.from_dict(config["run_config"], source=str(directory / "config.json"))
+        # Validated without its objectives: using a model needs none of what trained it.
+        run_config = RunConfig.model_validate(config["run_config"])
         # The first weights are drawn and then replaced; the caller's random state is not to notice.
         with torch.random.fork_rng(devices=[]):
             twin = TwinModel(run_config, fitted_of(state))
         twin.load_state_dict(state)
-    except (SafetensorError, ConfigError, RuntimeError) as error:
+    except (SafetensorError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"the model in {directory} does not fit this version of molbt ({__version__}): {error}") from error
     return twin.eval()
 

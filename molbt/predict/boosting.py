@@ -50,7 +50,7 @@ class LightGBM(Head):
     learning_rate: float = 0.05
     num_leaves: int = 31
     min_rows_in_leaf: int = 1
-    column_fraction: float = 0.2
+    column_fraction: float = 0.1
     row_fraction: float = 0.8
     l2: float = 1.0
     max_bin: int = 63

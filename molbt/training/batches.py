@@ -90,9 +90,19 @@ class GlobalBatch:
             return batch
         return modality.augment(batch, Draws.for_rows(samples, seed=self.store.seed, epoch=self.epoch, view=view))
 
+    def all_views(self) -> dict[str, Any]:
+        """Return every view of the whole batch, augmented."""
+        everything = torch.arange(len(self), device=self.samples.device)
+        return {view: self.gather(view, everything) for view in self.store.modalities}
+
     def draws(self, label: str) -> Draws:
         """Return one key per sample, other ones than those of the views."""
         return Draws.for_rows(self.samples, seed=self.store.seed, epoch=self.epoch, view=f"objective {label}")
+
+    def step_draws(self, label: str, step: int) -> Draws:
+        """Return one key for a step of the run."""
+        number = torch.tensor([step], device=self.samples.device)
+        return Draws.for_rows(number, seed=self.store.seed, epoch=self.epoch, view=f"step of objective {label}")
 
     def entities(self, positions: Tensor) -> dict[str, Tensor]:
         """Return, for each view, the numbers of the entries."""

@@ -75,7 +75,8 @@ def check_continuation(old: Mapping[str, Any], new: Mapping[str, Any], *, place:
     before, now = Hardware(**old["hardware"]), Hardware(**new["hardware"])
     if before.device.split(":")[0] != now.device.split(":")[0]:
         raise ConfigError(
-            f"{place} was started on {before.device}, here it would run on {now.device}; resume it on the same kind of device, or start anew"
+            f"{place} was started on {before.device}, here it would run on {now.device}; resume it on the same kind of device, or start "
+            "anew"
         )
     moved = differences({"machine": before.machine, **old["versions"]}, {"machine": now.machine, **new["versions"]})
     if moved:

@@ -181,7 +181,7 @@ def test_identity_of_a_part_counts_for_every_name_it_is_in(tmp_path: Path) -> No
 def test_evaluate_refuses_a_file_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     path.write_text("smiles,y\nC,1\n")
-    with pytest.raises(DataError, match="settings.json"):
+    with pytest.raises(DataError, match=r"settings\.json"):
         evaluate(MadeBenchmark(), [("length", LengthBuilder())], ["ridge"], results_path=path)
     assert path.read_text() == "smiles,y\nC,1\n"
 
