@@ -50,6 +50,8 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     ----------
     views_ : list of str
         The views whose encoders are used, one for each encoder.
+    policy_ : ParsePolicy
+        How SMILES are read: as the model's training molecules were.
     n_features_out_ : int
     model_sha256_ : str
         Of the weights. A fitted featurizer refuses to work with other ones, should those in the directory change.
@@ -100,6 +102,7 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self._check_parameters()
         twin = self._twin = from_pretrained(self.model).to(resolve_device(self.device))
         self.model_sha256_ = read_config(find_model(self.model))["sha256"]
+        self.policy_ = twin.config.molecules.policy()
         self.views_ = _molecule_views(twin, self.view)
         for view in self.views_:
             dims = twin.encoder_of(view).output_dims
@@ -147,10 +150,9 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _encode_blocks(self, values: Sequence[str]) -> Iterable[tuple[int, np.ndarray, list[str]]]:
         twin = self._fitted_twin()
         device = next(twin.parameters()).device
-        policy = twin.config.molecules.policy()
         configs = [twin.config.views[view] for view in self.views_]
         starts = list(range(0, len(values), _BLOCK))
-        jobs = (delayed(_prepare_views)(configs, policy, values[start : start + _BLOCK]) for start in starts)
+        jobs = (delayed(_prepare_views)(configs, self.policy_, values[start : start + _BLOCK]) for start in starts)
         workers = min(effective_n_jobs(self.n_jobs), max(1, len(starts)))
         for start, prepared in zip(starts, Parallel(n_jobs=workers, return_as="generator")(jobs), strict=True):
             parts = [

@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 a run or its data failed, 2 usage or configuration, 130 in
 
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -15,13 +15,13 @@ from molbt.errors import ConfigError, Interrupted, MolbtError
 
 
 # Typer carries its own copy of click in some versions and uses the package in others; the base of its public exception is right in both.
-_UsageError = typer.BadParameter.__mro__[2]
+_UsageError: type[Any] = typer.BadParameter.__mro__[2]
 
 
 class _InOrderOfUse(TyperGroup):
     """List the commands in the order in which a person needs them."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         order = ["demo", "pretrain", "featurize", "fit", "predict", "evaluate", "prepare", "info"]
         return sorted(super().list_commands(ctx), key=lambda name: order.index(name) if name in order else len(order))
 
@@ -77,7 +77,7 @@ def run(arguments: list[str] | None = None) -> int:
         return _fail("interrupted", 130, debug)
     except typer.Exit as stop:
         return stop.exit_code
-    except _UsageError as error:
+    except _UsageError as error:  # type: ignore[misc]
         error.show()
         return 2
     except Interrupted as error:

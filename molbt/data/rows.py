@@ -119,7 +119,7 @@ def _number_values(values: pd.Series, numbers: dict[str, int], refused: np.ndarr
 def _read_values(frame: pd.DataFrame, label: LabelConfig, odd: list[str]) -> np.ndarray:
     """Return a chunk's labels, and add cells that hold something else than a number to ``odd``."""
     cells = frame[label.value]
-    values = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    values = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     values[np.abs(values) > np.finfo(np.float32).max] = np.nan
     for position in np.flatnonzero(np.isnan(values) & cells.notna().to_numpy()).tolist():
         text = str(cells.iloc[position])

@@ -30,7 +30,8 @@ def control_features(
     ----------
     learned : mapping of str to callable, optional
         ``pca`` (see ``PrincipalComponents``), ``untrained`` (the encoder as it was initialised), ``embedding`` (the encoder in question),
-        or any other name. ``embedding`` comes a second time as ``counts+embedding``.
+        or any other name. ``embedding`` and ``untrained`` come a second time beside ``counts``: what an encoder adds to plain
+        fingerprints is fairly told only by the same encoder untrained in the same place.
     policy : ParsePolicy, optional
         How SMILES are read for counts and descriptors.
     n_jobs : int
@@ -40,8 +41,7 @@ def control_features(
     order = ["pca", "untrained", "embedding"]
     names = ["counts", "descriptors", "counts+descriptors"]
     names += sorted(learned, key=lambda name: order.index(name) if name in order else len(order))
-    if "embedding" in learned:
-        names.append("counts+embedding")
+    names += [f"counts+{name}" for name in ("untrained", "embedding") if name in learned]
     return list(feature_builders(names, learned=learned, policy=policy, n_jobs=n_jobs).items())
 
 

@@ -90,7 +90,8 @@ def _pretraining_sample(model: Path) -> tuple[list[str], list[str]]:
         return smiles, [f"Principal components of the encoder's inputs were fitted on {len(smiles):,} molecules of its own pretraining."]
     smiles = embedded_molecules()["smiles"].tolist()[:_PCA_MOLECULES]
     return smiles, [
-        f"The run's own molecules are not beside the model: principal components were fitted on {len(smiles):,} molecules that come with RDKit."
+        "The run's own molecules are not beside the model: principal components were fitted on "
+        f"{len(smiles):,} molecules that come with RDKit."
     ]
 
 

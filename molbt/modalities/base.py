@@ -1,6 +1,7 @@
 """The contract of a modality: one kind of input, from raw values to an encoder.
 
-A modality is a frozen set of parameters. What it learns from data goes into the encoder's ``fitted`` buffers, what it prepares into columns.
+A modality is a frozen set of parameters. What it learns from data goes into the encoder's ``fitted`` buffers,
+what it prepares into columns.
 """
 
 from abc import ABC, abstractmethod

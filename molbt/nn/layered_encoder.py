@@ -51,7 +51,8 @@ class LayeredEncoder(Encoder):
         self.blocks = nn.ModuleList([first])
         for width_in, width_out in pairwise(hidden):
             self.blocks.append(dense_block(width_in, width_out, activation=activation, dropout=dropout))
-        self.last = nn.Linear(hidden[-1], embedding_dim)
+        # No bias: the projector's norm (or the objective's standardisation) removes it, and Adam would turn its rounding noise into steps.
+        self.last = nn.Linear(hidden[-1], embedding_dim, bias=False)
         self.input_dropout = nn.Dropout(input_dropout)
         self.output_dims = {"embedding": embedding_dim} | {f"hidden_{k}": width for k, width in enumerate(hidden, start=1)}
 

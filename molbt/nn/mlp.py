@@ -1,6 +1,7 @@
 """Fully connected blocks: the body of encoders and the projector."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -44,7 +45,7 @@ class Projector(nn.Sequential):
     def __init__(self, embedding_dim: int, widths: Sequence[int]) -> None:
         sizes = [embedding_dim, *widths]
         layers: list[nn.Module] = []
-        for position, (width_in, width_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+        for position, (width_in, width_out) in enumerate(pairwise(sizes), start=1):
             if position < len(widths):
                 layers += dense_block(width_in, width_out, activation="relu")
             else:

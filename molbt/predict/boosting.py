@@ -19,7 +19,8 @@ _FEWEST_COLUMNS = 32
 class LightGBM(Head):
     """LightGBM; missing numbers are its own, sparse counts stay sparse.
 
-    The defaults were chosen by four-fold validation inside the training parts of seven MoleculeACE targets. With few rows
+    The defaults were chosen on counts, by four-fold validation inside the training parts of seven MoleculeACE targets; what mattered was
+    ``min_rows_in_leaf`` (mean RMSE .688 at 1, .696 at 5, .707 at 20) and ``column_fraction`` (.686 at 0.1, .688 at 0.2). With few rows
     LightGBM's own defaults (20 rows per leaf, 3 per bin) allow no split and predict the mean of the labels: here a tree has at most one
     leaf per four rows, a leaf may hold a single row, and a bin too. Columns that no split could use are left out before training.
 

@@ -1,6 +1,6 @@
 """A predictor: a fitted head together with the features it needs, from SMILES to predictions."""
 
-import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,26 +8,22 @@ from typing import Any, Self
 
 import lightgbm
 import numpy as np
+import pandas as pd
 import rdkit
 import sklearn
 from sklearn.base import BaseEstimator
-from sklearn.metrics import roc_auc_score, root_mean_squared_error
-from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.validation import check_is_fitted
 
 from molbt import __version__
-from molbt.data.files import atomic_write
-from molbt.data.molecules import ParsePolicy
-from molbt.errors import CheckpointError, ConfigError, DataError
+from molbt.data.files import sync_directory
+from molbt.errors import CheckpointError, ConfigError, DataError, ShapeError
 from molbt.featurizer import MoleculeFeaturizer, smiles_of
-from molbt.model.checkpoint import find_model, read_config
+from molbt.predict.cross_validation import fold_score, random_folds
 from molbt.predict.features import FeatureBuilder, feature_builders, parse_feature_name
 from molbt.predict.head import Head
 from molbt.predict.heads import build_head
-from molbt.predict.saved_heads import dumps, read_head, write_head
-
-FORMAT = "molbt.predictor"
-FORMAT_VERSION = 1
+from molbt.predict.saved_heads import read_head, write_head
+from molbt.predict.saved_predictor import FORMAT, FORMAT_VERSION, check_model, copy_model, read_description, write_description
 
 
 class Predictor(BaseEstimator):
@@ -48,7 +44,9 @@ class Predictor(BaseEstimator):
     Attributes
     ----------
     task_type_ : str
+    features_ : str
     head_ : Head
+    featurizer_ : MoleculeFeaturizer or None
 
     Examples
     --------
@@ -75,73 +73,121 @@ class Predictor(BaseEstimator):
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Learn from SMILES and labels (NaN where there is none); refused molecules are left out and counted in ``head_``."""
-        smiles, labels = smiles_of(X), np.asarray(y, dtype=np.float64)
-        self.task_type_ = infer_task_type(labels) if self.task_type == "auto" else self.task_type
-        self._features = self._builder()(smiles)
+        """Learn from SMILES and labels; refused molecules and missing labels (NaN) are left out and counted in ``head_``.
+
+        Parameters
+        ----------
+        X : sequence of str, Series, or DataFrame with one column
+        y : sequence of numbers of the same length
+            Measured values, or 0 and 1.
+
+        Raises
+        ------
+        ConfigError
+            If a parameter has no valid value.
+        DataError
+            If labels are no numbers, or fewer than two rows can be used.
+        ShapeError
+            If there are more or fewer labels than molecules.
+        """
+        smiles = smiles_of(X)
+        labels = _labels_of(y, len(smiles))
+        task_type = infer_task_type(labels) if self.task_type == "auto" else self.task_type
+        head = self._new_head(task_type)  # before any work: a wrong name costs no time
+        self.featurizer_ = self._new_featurizer([self.features])
+        self._features = self._builders([self.features], self.featurizer_)[self.features](smiles)
         self._labels = labels
-        self.head_ = self._new_head().fit(self._features, labels)
+        self.head_ = head.fit(self._features, labels)
+        self.task_type_, self.features_ = task_type, self.features
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """Return ``(n,)`` float64: values, or probabilities of class 1; NaN where the molecule was refused."""
         check_is_fitted(self, "head_")
-        return self.head_.predict(self._builder()(smiles_of(X)))
+        builder = self._builders([self.features_], self.featurizer_)[self.features_]
+        return self.head_.predict(builder(smiles_of(X)))
 
     def cross_validate(self, X: Any, y: Any, *, features: Sequence[str], n_splits: int = 5) -> dict[str, np.ndarray]:
         """Return, for each of several feature sets, the head's score in each fold of the same random folds.
 
-        RMSE for regression, ROC AUC for classification. This is how a user sees whether the encoder earns its place on their data
-        before any prediction is made.
+        RMSE for regression, ROC AUC for classification; NaN where a fold has too few usable rows for either. This is how a user sees
+        whether the encoder earns its place on their data before any prediction is made.
+
+        Parameters
+        ----------
+        X, y
+            As for ``fit``.
+        features : sequence of str
+            Names as in the parameter ``features``.
+        n_splits : int
+            Lowered to the number of labelled rows, or of rows of the smaller class.
+
+        Raises
+        ------
+        DataError
+            If there are fewer than three labelled rows, or fewer than two of a class.
         """
-        smiles, labels = smiles_of(X), np.asarray(y, dtype=np.float64)
+        smiles = smiles_of(X)
+        labels = _labels_of(y, len(smiles))
         task_type = infer_task_type(labels) if self.task_type == "auto" else self.task_type
-        metric = root_mean_squared_error if task_type == "regression" else roc_auc_score
         known = np.flatnonzero(np.isfinite(labels))
-        splitter: Any = KFold if task_type == "regression" else StratifiedKFold
-        n_splits = min(n_splits, len(known))
-        if n_splits < 2:
-            raise DataError(f"cross-validation needs at least two labelled rows, received {len(known)}; give more labels")
-        folds = list(splitter(n_splits, shuffle=True, random_state=self.random_state).split(known, labels[known]))
+        folds = random_folds(labels[known], task_type, n_splits, self.random_state)
         scores: dict[str, np.ndarray] = {}
-        for name, builder in self._builders(features).items():
+        for name, builder in self._builders(features, self._new_featurizer(features)).items():
             built, values = builder(smiles), []
             for train, test in folds:
-                rows = known[train], known[test]
-                head = build_head(self.head, task_type, random_state=self.random_state, n_jobs=self.n_jobs)
-                predicted = head.fit(built.rows(rows[0]), labels[rows[0]]).predict(built.rows(rows[1]))
-                kept = np.isfinite(predicted)
-                values.append(metric(labels[rows[1]][kept], predicted[kept]))
+                head = self._new_head(task_type).fit(built.rows(known[train]), labels[known[train]])
+                values.append(fold_score(labels[known[test]], head.predict(built.rows(known[test])), task_type))
             scores[name] = np.array(values)
         return scores
 
     def save(self, directory: str | Path, *, facts: dict[str, Any] | None = None) -> Path:
-        """Write the predictor into a new or empty directory, its encoder included, and return the directory."""
+        """Write the predictor into a new or empty directory, its encoder included, and return the directory.
+
+        Parameters
+        ----------
+        directory : path
+            Appears whole or not at all.
+        facts : dict, optional
+            JSON values about the training that ``molbt info`` shows. Numbers that are not finite become null.
+
+        Raises
+        ------
+        ConfigError
+            If the directory is not empty.
+        CheckpointError
+            If the predictor was loaded, or the encoder's directory changed after ``fit``.
+        """
         check_is_fitted(self, "head_")
         if not hasattr(self, "_labels"):
             raise CheckpointError("this predictor was loaded, and its training rows are not all kept; copy its directory instead")
         directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        if any(directory.iterdir()):
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
             raise ConfigError(f"expected a new or empty directory for the predictor, {directory} is not empty; choose another")
-        if self._needs_model:
-            shutil.copytree(find_model(self._model_path()), directory / "model")
-        content = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "features": self.features,
-            "head": write_head(self.head_, self._features, self._labels, directory),
-            "versions": {
-                "molbt": __version__,
-                "rdkit": rdkit.__version__,
-                "lightgbm": lightgbm.__version__,
-                "scikit-learn": sklearn.__version__,
-            },
-            "facts": dict(facts or {}),
-        }
-        # The description comes last: a directory without it is no predictor.
-        with atomic_write(directory / "predictor.json") as file:
-            file.write(dumps(content))
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        temporary = directory.with_name(f"{directory.name}.tmp.{os.getpid()}")
+        temporary.mkdir()
+        try:
+            content = {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "features": self.features_,
+                "head": write_head(self.head_, self._features, self._labels, temporary),
+                "model_sha256": copy_model(self.featurizer_, temporary / "model") if self.featurizer_ is not None else None,
+                "versions": {
+                    "molbt": __version__,
+                    "rdkit": rdkit.__version__,
+                    "lightgbm": lightgbm.__version__,
+                    "scikit-learn": sklearn.__version__,
+                },
+                "facts": dict(facts or {}),
+            }
+            write_description(content, temporary)
+            os.replace(temporary, directory)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_directory(directory.parent)
         return directory
 
     @classmethod
@@ -155,37 +201,27 @@ class Predictor(BaseEstimator):
         """
         directory = Path(directory)
         content = read_description(directory)
-        head = content["head"]
+        head = read_head(content["head"], directory, n_jobs=n_jobs)
+        has_model = content["model_sha256"] is not None
+        if has_model:
+            check_model(directory / "model", content["model_sha256"])
         predictor = cls(
-            head=head["name"],
+            head=head.name,
             features=content["features"],
-            model=directory / "model" if (directory / "model").is_dir() else None,
-            task_type=head["task_type"],
-            random_state=head["random_state"],
+            model=directory / "model" if has_model else None,
+            task_type=head.task_type,
+            random_state=head.random_state,
             n_jobs=n_jobs,
         )
-        predictor.task_type_ = head["task_type"]
-        predictor.head_ = read_head(head, directory, n_jobs=n_jobs)
+        predictor.task_type_, predictor.features_, predictor.head_ = head.task_type, content["features"], head
+        predictor.featurizer_ = predictor._new_featurizer([predictor.features_])
         return predictor
 
-    def _new_head(self) -> Head:
-        return build_head(self.head, self.task_type_, random_state=self.random_state, n_jobs=self.n_jobs)
+    def _new_head(self, task_type: str) -> Head:
+        return build_head(self.head, task_type, random_state=self.random_state, n_jobs=self.n_jobs)
 
-    @property
-    def _needs_model(self) -> bool:
-        return "embedding" in parse_feature_name(self.features)
-
-    def _model_path(self) -> Path:
-        if self.model is None:
-            raise ConfigError(f"the features {self.features!r} need an encoder, received no model; pass model='runs/a' (--model runs/a)")
-        return Path(self.model)
-
-    def _builder(self) -> FeatureBuilder:
-        if not hasattr(self, "_cached_builder"):
-            self._cached_builder = self._builders([self.features])[self.features]
-        return self._cached_builder
-
-    def _builders(self, names: Sequence[str]) -> dict[str, FeatureBuilder]:
+    def _new_featurizer(self, names: Sequence[str]) -> MoleculeFeaturizer | None:
+        """Return the encoder that the named features need, or None."""
         parts = {part for name in names for part in parse_feature_name(name)}
         foreign = parts - {"counts", "descriptors", "embedding"}
         if foreign:
@@ -193,15 +229,15 @@ class Predictor(BaseEstimator):
                 f"the features {', '.join(sorted(foreign))} are controls of an evaluation; use counts, descriptors or embedding"
             )
         if "embedding" not in parts:
-            return feature_builders(names)
-        policy = ParsePolicy(**read_config(find_model(self._model_path()))["run_config"]["molecules"])
-        featurizer = MoleculeFeaturizer(self._model_path(), on_invalid="nan", n_jobs=self.n_jobs).fit()
-        return feature_builders(names, learned={"embedding": featurizer.transform}, policy=policy)
+            return None
+        if self.model is None:
+            raise ConfigError(f"the features {', '.join(names)} need an encoder, received no model; pass model='runs/a' (--model runs/a)")
+        return MoleculeFeaturizer(self.model, on_invalid="nan", n_jobs=self.n_jobs).fit()
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        state.pop("_cached_builder", None)  # it holds closures, and is made again when needed
-        return state
+    def _builders(self, names: Sequence[str], featurizer: MoleculeFeaturizer | None) -> dict[str, FeatureBuilder]:
+        if featurizer is None:
+            return feature_builders(names, n_jobs=self.n_jobs)
+        return feature_builders(names, learned={"embedding": featurizer.transform}, policy=featurizer.policy_, n_jobs=self.n_jobs)
 
 
 def infer_task_type(labels: np.ndarray) -> str:
@@ -210,15 +246,11 @@ def infer_task_type(labels: np.ndarray) -> str:
     return "classification" if len(known) and np.isin(known, (0.0, 1.0)).all() else "regression"
 
 
-def read_description(directory: Path) -> dict[str, Any]:
-    """Return ``predictor.json`` of a directory, checked for format and version."""
-    path = directory / "predictor.json"
-    if not path.is_file():
-        raise CheckpointError(f"expected a predictor at {directory}, found no predictor.json; make one with: molbt fit FILE -o {directory}")
+def _labels_of(y: Any, n_molecules: int) -> np.ndarray:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}); copy it again or fit the predictor anew") from error
-    if not isinstance(content, dict) or (content.get("format"), content.get("format_version")) != (FORMAT, FORMAT_VERSION):
-        raise CheckpointError(f"{path} is not of format {FORMAT} {FORMAT_VERSION}; fit the predictor anew with this version of molbt")
-    return content
+        labels = y.to_numpy(np.float64, na_value=np.nan) if isinstance(y, pd.Series) else np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"labels must be numbers, NaN where there is none: {error}; convert them first") from error
+    if labels.shape != (n_molecules,):
+        raise ShapeError(f"expected one label for each of {n_molecules} molecules, received labels of shape {labels.shape}")
+    return labels

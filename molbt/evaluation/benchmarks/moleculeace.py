@@ -71,8 +71,8 @@ class MoleculeACE(Benchmark):
         """Return the results of van Tilborg et al. 2022 on these targets.
 
         ``features`` reads "ECFP (published)", ``head`` is their algorithm. Numbers of rows are those of the files here. They are not
-        always those of the paper: its list of targets counts about a tenth fewer cliff molecules than the column ``cliff_mol`` has, and five
-        of the splits differ by a few rows. A published cliff RMSE is comparable to that extent.
+        always those of the paper: its list of targets counts about a tenth fewer cliff molecules than the column ``cliff_mol`` has, and
+        five of the splits differ by a few rows. A published cliff RMSE is comparable to that extent.
         """
         table = pd.read_csv(self.directory / "published_results.csv")
         table = table.rename(columns={"dataset": "task", "algorithm": "head", "cliff_rmse": "rmse_cliff"})

@@ -1,0 +1,36 @@
+"""Random folds and their scores, for a user's first look at a feature set; benchmarks have their own splits and metrics."""
+
+import math
+
+import numpy as np
+from sklearn.metrics import roc_auc_score, root_mean_squared_error
+from sklearn.model_selection import KFold, StratifiedKFold
+
+from molbt.errors import DataError
+
+
+def random_folds(labels: np.ndarray, task_type: str, n_splits: int, random_state: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return train and test positions of each fold; classes keep their shares.
+
+    ``n_splits`` is lowered to the number of labels, or of the smaller class.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than three labels or two of a class, or fewer than two folds were asked for.
+    """
+    is_regression = task_type == "regression"
+    most = len(labels) if is_regression else min(int((labels == 0).sum()), int((labels == 1).sum()))
+    if len(labels) < 3 or most < 2 or n_splits < 2:
+        needed = "three or more labelled rows" if is_regression else "two or more rows of each class"
+        raise DataError(f"cross-validation needs two or more folds and {needed}, received {n_splits} folds and {len(labels)} labels")
+    splitter = KFold if is_regression else StratifiedKFold
+    return list(splitter(min(n_splits, most), shuffle=True, random_state=random_state).split(labels[:, None], labels))
+
+
+def fold_score(labels: np.ndarray, predicted: np.ndarray, task_type: str) -> float:
+    """Return the RMSE or the ROC AUC over the rows that have a prediction; NaN where it is undefined."""
+    kept = np.isfinite(predicted)
+    if task_type == "regression":
+        return float(root_mean_squared_error(labels[kept], predicted[kept])) if kept.any() else math.nan
+    return float(roc_auc_score(labels[kept], predicted[kept])) if len(np.unique(labels[kept])) == 2 else math.nan

@@ -1,0 +1,219 @@
+"""Each command by its arguments: what it writes, what it prints, and its exit code."""
+
+import gzip
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from molbt.cli.main import run
+
+SMALL = [
+    "--set", "views.a.width=256", "--set", "encoder.embedding_dim=16", "--set", "encoder.hidden=[32]", "--set", "projector.widths=[32, 32]",
+    "--set", "trainer.epochs=2", "--set", "trainer.batch_size=64", "--set", "trainer.num_threads=1",
+]  # fmt: skip
+MESSY = "CCO ethanol\n\nc1ccccc1O phenol\nC1CC ring\nCCO ethanol\nCCCCN amine\n"
+
+
+@pytest.fixture
+def smi(tmp_path, nci_smiles) -> Path:
+    path = tmp_path / "molecules.smi"
+    path.write_text("\n".join(nci_smiles) + "\nnot_a_molecule\n")
+    return path
+
+
+@pytest.fixture
+def measured(tmp_path, nci_smiles) -> Path:
+    from rdkit import Chem
+    from rdkit.Chem.Descriptors import MolLogP
+
+    path = tmp_path / "measured.csv"
+    frame = pd.DataFrame({"id": range(200), "SMILES": nci_smiles[:200]})
+    frame["logp"] = [MolLogP(Chem.MolFromSmiles(smiles)) for smiles in frame["SMILES"]]
+    frame.loc[3, "SMILES"] = "C1CC"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def test_pretrain_makes_a_model_and_counts_what_it_refused(smi, tmp_path, capsys):
+    assert run(["pretrain", str(smi), "-o", str(tmp_path / "run"), *SMALL]) == 0
+    captured = capsys.readouterr()
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+    assert "1 rows not used" in captured.err
+    assert "effective rank" in captured.out
+    assert [line for line in captured.err.splitlines() if line.startswith("epoch 2 of 2")]
+
+
+def test_pretrain_refuses_a_nonempty_output_directory(smi, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    assert run(["pretrain", str(smi), "-o", str(tmp_path / "run"), *SMALL]) == 2
+    assert "thesis.txt" in capsys.readouterr().err
+    assert (tmp_path / "run" / "thesis.txt").read_text() == "mine"
+
+
+def test_pretrain_refuses_an_unknown_setting_with_the_closest(smi, tmp_path, capsys):
+    assert run(["pretrain", str(smi), "-o", str(tmp_path / "run"), "--set", "trainer.epoch=3"]) == 2
+    assert "did you mean 'epochs'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_pretrain_names_the_columns_there_are(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("SMILES,y\nCCO,1\n")
+    assert run(["pretrain", str(tmp_path / "t.csv"), "-o", str(tmp_path / "run"), *SMALL]) == 1
+    error = capsys.readouterr().err
+    assert "SMILES, y" in error
+    assert "--smiles-column SMILES" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_pretrain_starts_from_another_model_and_keeps_its_settings(smi, tiny_run, tmp_path):
+    assert run(["-q", "pretrain", str(smi), "--init", str(tiny_run), "--set", "trainer.epochs=1", "-o", str(tmp_path / "mine")]) == 0
+    config = json.loads((tmp_path / "mine" / "model" / "config.json").read_text())
+    assert config["run_config"]["encoder"]["embedding_dim"] == 16
+    assert config["facts"]["initialised_from"] == str(tiny_run)
+
+
+def test_pretrain_reads_standard_input(nci_smiles, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(nci_smiles[:100]).encode())))
+    assert run(["-q", "pretrain", "-", "-o", str(tmp_path / "run"), *SMALL]) == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["rows"] == 100
+
+
+def test_prepare_then_pretrain_gives_the_same_model_as_pretrain_alone(smi, tmp_path):
+    assert run(["-q", "prepare", str(smi), "-o", str(tmp_path / "corpus"), *SMALL]) == 0
+    assert run(["-q", "pretrain", str(tmp_path / "corpus"), "-o", str(tmp_path / "one"), *SMALL]) == 0
+    assert run(["-q", "pretrain", str(smi), "-o", str(tmp_path / "two"), *SMALL]) == 0
+    one, two = ((tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+def test_prepare_excludes_molecules_of_another_file(tmp_path, capsys):
+    (tmp_path / "all.smi").write_text("CCO\nCCN\nCCCl\nCC(=O)[O-].[Na+]\n")
+    (tmp_path / "test.csv").write_text("smiles\nOCC\nCC(=O)O\n")
+    assert run(["prepare", str(tmp_path / "all.smi"), "-o", str(tmp_path / "c"), "--exclude", str(tmp_path / "test.csv"), *SMALL]) == 0
+    assert "2 distinct usable samples" in capsys.readouterr().out
+    refused = pd.read_csv(tmp_path / "c" / "quarantine.csv")
+    assert refused["row"].tolist() == [0, 3]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "tsv"])
+def test_featurize_keeps_every_row_in_order(ending, tiny_run, tmp_path, capsys):
+    (tmp_path / "messy.smi.gz").write_bytes(gzip.compress(MESSY.encode()))
+    output = tmp_path / f"features.{ending}"
+    assert run(["featurize", str(tmp_path / "messy.smi.gz"), "--model", str(tiny_run), "-o", str(output)]) == 0
+    frame = pd.read_parquet(output) if ending == "parquet" else pd.read_csv(output, sep="\t" if ending == "tsv" else ",", dtype={"molbt_reason": str})
+    features = frame.filter(like="moleculefeaturizer").to_numpy()
+    assert frame["name"].fillna("").tolist() == ["ethanol", "", "phenol", "ring", "ethanol", "amine"]
+    assert features.shape == (6, 16)
+    assert np.isnan(features).all(axis=1).tolist() == [False, True, False, True, False, False]
+    np.testing.assert_array_equal(features[0], features[4])
+    reasons = frame["molbt_reason"].fillna("").tolist()
+    assert [bool(reason) for reason in reasons] == [False, True, False, True, False, False]
+    assert "2 rows refused" in capsys.readouterr().out
+
+
+def test_featurize_refuses_a_missing_model(smi, tmp_path, capsys):
+    assert run(["featurize", str(smi), "--model", str(tmp_path / "none"), "-o", str(tmp_path / "f.csv")]) == 1
+    assert "molbt pretrain" in capsys.readouterr().err
+
+
+def test_fit_shows_the_control_and_predict_keeps_rows(measured, tiny_run, tmp_path, capsys):
+    code = run(
+        ["fit", str(measured), "--target", "logp", "--smiles-column", "SMILES", "--model", str(tiny_run), "-o", str(tmp_path / "p"), "--folds", "3"]
+    )
+    assert code == 0
+    shown = capsys.readouterr().out
+    assert "199 rows used, 1 refused" in shown
+    assert re.search(r"RMSE in 3 random folds, counts: .*\(control\)", shown)
+    assert "counts+embedding" in shown
+    code = run(
+        ["predict", str(measured), "--smiles-column", "SMILES", "--predictor", str(tmp_path / "p"), "-o", str(tmp_path / "out.csv")]
+    )
+    assert code == 0
+    predicted = pd.read_csv(tmp_path / "out.csv")
+    assert predicted["id"].tolist() == list(range(200))
+    assert np.isnan(predicted["prediction"][3])
+    assert isinstance(predicted["molbt_reason"][3], str)
+    assert predicted["prediction"].drop(3).notna().all()
+    known = predicted.drop(3)
+    assert np.corrcoef(known["prediction"], known["logp"])[0, 1] > 0.9  # its own training rows: it has learned something
+
+
+def test_fit_without_a_model_uses_counts(measured, tmp_path, capsys):
+    assert run(["fit", str(measured), "--target", "logp", "--smiles-column", "SMILES", "--head", "ridge", "--folds", "0", "-o", str(tmp_path / "p")]) == 0
+    assert "features counts" in capsys.readouterr().out
+    assert not (tmp_path / "p" / "model").exists()
+
+
+def test_evaluate_table_prints_every_control_and_writes_the_page(measured, tiny_run, tmp_path, capsys):
+    code = run(
+        ["evaluate", "table", str(measured), "--target", "logp", "--smiles-column", "SMILES", "--split", "random", "--repeats", "1",
+         "--model", str(tiny_run), "--heads", "ridge", "-o", str(tmp_path / "report")]
+    )  # fmt: skip
+    assert code == 0
+    shown = capsys.readouterr().out
+    for features in ("counts", "descriptors", "counts+descriptors", "pca", "untrained", "embedding", "counts+embedding"):
+        assert re.search(rf"^{re.escape(features)} ", shown, re.MULTILINE), features
+    results = pd.read_csv(tmp_path / "report" / "results.csv")
+    assert set(results["features"]) == {"counts", "descriptors", "counts+descriptors", "pca", "untrained", "embedding", "counts+embedding"}
+    assert "<svg" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_evaluate_refuses_an_option_the_benchmark_does_not_take(tmp_path, capsys, real_data):
+    assert run(["evaluate", "moleculeace", "--target", "y", "--data-dir", str(real_data), "-o", str(tmp_path / "r")]) == 2
+    assert "--target" in capsys.readouterr().err
+
+
+def test_info_describes_runs_models_corpora_predictors_and_the_installation(smi, tiny_run, tmp_path, capsys):
+    assert run(["-q", "prepare", str(smi), "-o", str(tmp_path / "corpus"), *SMALL]) == 0
+    for path, word in ((tiny_run, "finished"), (tiny_run / "model", "embedding width: 16"), (tmp_path / "corpus", "301 rows")):
+        capsys.readouterr()
+        assert run(["info", str(path)]) == 0
+        assert word in capsys.readouterr().out
+    assert run(["info"]) == 0
+    assert "barlow_twins" in capsys.readouterr().out
+    assert run(["info", "--presets"]) == 0
+    assert "redundancy_weight" in capsys.readouterr().out
+    assert run(["info", str(tmp_path)]) == 1
+
+
+def test_usage_errors_exit_with_2(capsys):
+    assert run(["pretrain"]) == 2
+    assert run(["nosuch"]) == 2
+    assert run(["--version"]) == 0
+    assert "molbt" in capsys.readouterr().out
+
+
+def test_debug_shows_a_traceback(tmp_path, capsys):
+    assert run(["info", str(tmp_path), "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_terminated_run_saves_exits_130_and_resumes_to_the_same_model(smi, tmp_path):
+    command = [sys.executable, "-m", "molbt", "pretrain", str(smi), *SMALL, "--set", "trainer.epochs=100"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    stopped = subprocess.Popen([*command, "-o", str(tmp_path / "run")], stderr=subprocess.PIPE, text=True, env=environment)
+    metrics = tmp_path / "run" / "metrics.csv"
+    deadline = time.monotonic() + 60
+    while not metrics.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    stopped.send_signal(signal.SIGTERM)
+    _, error = stopped.communicate(timeout=60)
+    assert stopped.returncode == 130
+    assert "--resume" in error
+    assert not (tmp_path / "run" / "model").exists()
+    # Without --config and --set, --resume takes the settings of the run itself.
+    assert run(["-q", "pretrain", str(smi), "-o", str(tmp_path / "run"), "--resume"]) == 0
+    assert run(["-q", "pretrain", str(smi), "-o", str(tmp_path / "whole"), *SMALL, "--set", "trainer.epochs=100"]) == 0
+    resumed, whole = ((tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("run", "whole"))
+    assert resumed == whole

@@ -1,0 +1,64 @@
+"""Which SMILES are the same molecule for an exclusion."""
+
+import numpy as np
+import pytest
+from rdkit import Chem
+
+from molbt.data.identity import identity_hashes
+from molbt.data.molecules import ParsePolicy
+
+
+def hashes(*values):
+    return identity_hashes(values, ParsePolicy())
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        ["CCO", "OCC", "C(C)O"],
+        ["c1ccccc1CC", "CCC1=CC=CC=C1"],
+        ["CC(=O)O", "CC(=O)[O-]", "CC(=O)[O-].[Na+]", "O.CC(=O)O"],
+        ["NCC(=O)O", "[NH3+]CC(=O)[O-]", "Cl.NCC(=O)O"],
+        ["C[N+](C)(C)C", "C[N+](C)(C)C.[Cl-]"],
+        ["C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "CC(N)C(=O)O", "C[C@H]([NH3+])C(=O)[O-]"],
+        ["F/C=C/F", "F/C=C\\F", "FC=CF"],
+        ["C", "[13CH4]", "[2H]C", "[2H]C([2H])([2H])[2H]"],
+        ["CO", "[CH3:1][OH:2]"],
+        ["O", "[2H]O[2H]", "[H]O[H]"],
+    ],
+)
+def test_forms_of_one_molecule_have_one_key(forms):
+    assert len(set(hashes(*forms).tolist())) == 1
+
+
+@pytest.mark.parametrize(
+    "molecules",
+    [
+        ["O=c1cccc[nH]1", "Oc1ccccn1"],  # tautomers: 2-pyridone and 2-hydroxypyridine
+        ["CC(C)=O", "CC(O)=C"],
+        ["CCO", "COC", "CCN"],
+        ["c1ccccc1", "C1CCCCC1"],
+        ["C[N+](C)(C)C", "CN(C)C"],  # a charge that no proton removes
+    ],
+)
+def test_different_molecules_have_different_keys(molecules):
+    assert len(set(hashes(*molecules).tolist())) == len(molecules)
+
+
+def test_what_cannot_be_read_has_the_key_zero():
+    assert hashes("CCO", "C1CC", "", "CCO").astype(bool).tolist() == [True, False, False, True]
+    assert hashes().shape == (0,)
+
+
+def test_neutral_molecules_are_the_same_exactly_when_rdkit_says_so(nci_smiles):
+    # Of single neutral fragments without isotopes and map numbers, the key is the canonical SMILES without stereo.
+    plain = [smiles for smiles in nci_smiles if not set(".+-:") & set(smiles) and "H]" not in smiles]
+    canonical = [Chem.CanonSmiles(smiles, useChiral=0) for smiles in plain]
+    _, ours = np.unique(hashes(*plain), return_inverse=True)
+    _, theirs = np.unique(canonical, return_inverse=True)
+    assert len(plain) > 200
+    assert len(set(zip(ours.tolist(), theirs.tolist(), strict=True))) == len(set(ours.tolist())) == len(set(theirs.tolist()))
+
+
+def test_keys_do_not_depend_on_what_else_is_hashed():
+    assert hashes("CCO", "CCN")[1] == hashes("CCN")[0]
