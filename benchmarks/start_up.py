@@ -1,6 +1,6 @@
 """How long `import molbt` and `molbt --help` take, and what the import loads.
 
-    python benchmarks/start_up.py
+python benchmarks/start_up.py
 """
 
 import statistics
@@ -30,7 +30,9 @@ def main() -> None:
     command = Path(sys.executable).with_name("molbt")
     shown = _median_seconds([str(command), "--help"])
     print(f"heavy packages that `import molbt` loads: {loaded}")
-    print(f"python -c pass {empty:.3f} s; import molbt {imported:.3f} s; molbt --help {shown:.3f} s (medians of {RUNS} runs; goal: under 1 s)")
+    print(
+        f"python -c pass {empty:.3f} s; import molbt {imported:.3f} s; molbt --help {shown:.3f} s (medians of {RUNS} runs; goal: under 1 s)"
+    )
 
 
 if __name__ == "__main__":

@@ -114,7 +114,11 @@ def main() -> None:
             loss.backward()
             optimiser.step()
 
-        dense = next(iter(twin.modalities.values())).dense(corpus.columns(config.views["a"]), np.arange(BATCH)).toarray() if device.type == "cpu" else None
+        dense = (
+            next(iter(twin.modalities.values())).dense(corpus.columns(config.views["a"]), np.arange(BATCH)).toarray()
+            if device.type == "cpu"
+            else None
+        )
         plain = _plain_step(dense, device) if dense is not None else None
         work = {"load and augment": load, "step fp32": lambda: step("fp32"), "step bf16": lambda: step("bf16")}
         if plain is not None:
@@ -139,7 +143,8 @@ def main() -> None:
     for name, value in medians.items():
         print(f"{name:>18}: {value * 1e3:8.1f} ms per batch of {BATCH}, {BATCH / value:9,.0f} molecules/s")
     for precision, floor in floors.items():
-        print(f"{precision}: dense products alone {floor * 1e3:.1f} ms; the step reaches {floor / medians[f'step {precision}']:.0%} of that roof")
+        share = floor / medians[f"step {precision}"]
+        print(f"{precision}: dense products alone {floor * 1e3:.1f} ms; the step reaches {share:.0%} of that roof")
     print(f"loading and augmenting: {medians['load and augment'] / medians['step bf16']:.1%} of a bf16 step")
     if plain is not None:
         for precision in ("fp32", "bf16"):

@@ -18,7 +18,16 @@ def test_demo_judges_the_encoder_beside_every_control_and_goes_on_where_it_was(t
     monkeypatch.setattr(demo, "embedded_activities", lambda: activities)
     result = demo.run_demo(tmp_path, repeats=1, changes=SMALL)
     pairs = set(zip(result.results["features"], result.results["head"], strict=True))
-    for features in ("counts", "descriptors", "counts+descriptors", "pca", "untrained", "embedding", "counts+embedding"):
+    for features in (
+        "counts",
+        "descriptors",
+        "counts+descriptors",
+        "pca",
+        "untrained",
+        "embedding",
+        "counts+untrained",
+        "counts+embedding",
+    ):
         assert (features, "lightgbm") in pairs
     assert ("counts", "tanimoto_svm") in pairs
     assert result.results["value"].notna().all()

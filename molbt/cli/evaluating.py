@@ -51,6 +51,7 @@ def evaluate(
     path: Annotated[Path | None, typer.Argument(help="The file, for the benchmark table.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of results.csv and report.html.")] = Path("reports"),
     model: OptionalModel = None,
+    layer: Annotated[str, typer.Option("--layer", help="embedding, or an earlier layer such as hidden_1.")] = "embedding",
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder of the public data sets; or the variable MOLBT_DATA.")] = None,
     target: Annotated[str | None, typer.Option("--target", help="Column to predict (table).")] = None,
     smiles_column: Annotated[str | None, typer.Option("--smiles-column", help="Column that holds the SMILES (table).")] = None,
@@ -80,7 +81,7 @@ def evaluate(
     built = _build_benchmark(benchmark, options)
     output.mkdir(parents=True, exist_ok=True)
     with progress(quiet=is_quiet(context)) as display:
-        features = encoder_features(model, output, random_state=random_state, n_jobs=jobs) if model is not None else None
+        features = encoder_features(model, output, layer=layer, random_state=random_state, n_jobs=jobs) if model is not None else None
         results = run_protocol(
             built,
             control_features(features.learned if features else None, policy=features.policy if features else None, n_jobs=jobs),

@@ -13,7 +13,6 @@ from typer.core import TyperGroup
 from molbt import __version__
 from molbt.errors import ConfigError, Interrupted, MolbtError
 
-
 # Typer carries its own copy of click in some versions and uses the package in others; the base of its public exception is right in both.
 _UsageError: type[Any] = typer.BadParameter.__mro__[2]
 

@@ -33,6 +33,8 @@ from molbt.errors import DataError
 FORMAT = "molbt.corpus"
 FORMAT_VERSION = 1
 
+_REMEDY = "prepare the table with this configuration: molbt prepare FILE -o DIR --config FILE"
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -150,20 +152,24 @@ class Corpus:
         return path
 
     def _prepared(self, view: ViewConfig) -> Path:
-        remedy = "prepare the table with this configuration: molbt prepare FILE -o DIR --config FILE"
-        if view.column not in self.manifest["columns"]:
-            known = ", ".join(self.manifest["columns"])
-            raise DataError(f"{self.directory} was prepared from the columns {known}, a view reads {view.column!r}; {remedy}")
+        self._check_column(view)
         directory = self.directory / "prepared" / self.preparation_key(view)
         if not directory.is_dir():
             raise DataError(
                 f"{self.directory} has no columns for modality {view.modality!r} of column {view.column!r} with these parameters "
-                f"(it was made by molbt {self.manifest['molbt']}, this is {__version__}); {remedy}"
+                f"(it was made by molbt {self.manifest['molbt']}, this is {__version__}); {_REMEDY}"
             )
         return directory
 
+    def _check_column(self, view: ViewConfig) -> None:
+        if view.column not in self.manifest["columns"]:
+            known = ", ".join(self.manifest["columns"])
+            raise DataError(f"{self.directory} was prepared from the columns {known}, a view reads {view.column!r}; {_REMEDY}")
+
     def _check(self, config: RunConfig) -> None:
-        """Refuse a configuration that reads molecules or labels in another way than the corpus did."""
+        """Refuse a configuration that reads other columns, or molecules or labels in another way than the corpus did."""
+        for view in config.views.values():
+            self._check_column(view)
         own = {"molecules": self.manifest["policy"], "labels": self.manifest["labels"]}
         wanted = {"molecules": config.molecules.policy().as_dict(), "labels": labels_of(config)}
         if not config.labels:  # labels that nobody reads do no harm

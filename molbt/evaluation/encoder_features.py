@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,9 @@ class EncoderFeatures:
     notes: list[str]
 
 
-def encoder_features(model: str | Path, directory: str | Path, *, random_state: int = 0, n_jobs: int = 1) -> EncoderFeatures:
+def encoder_features(
+    model: str | Path, directory: str | Path, *, layer: str = "embedding", random_state: int = 0, n_jobs: int = 1
+) -> EncoderFeatures:
     """Return an encoder's features and those of its controls.
 
     Parameters
@@ -54,6 +56,8 @@ def encoder_features(model: str | Path, directory: str | Path, *, random_state: 
         A run or model directory.
     directory : path
         The untrained encoder is written to ``untrained`` in it, so that the control can be loaded again.
+    layer : str
+        ``"embedding"``, or an earlier output of the encoder such as ``"hidden_1"``; the controls are as wide.
     random_state : int
         Of the untrained weights and the decomposition.
     n_jobs : int
@@ -69,14 +73,14 @@ def encoder_features(model: str | Path, directory: str | Path, *, random_state: 
     untrained = save_pretrained(reset_randomly(twin, random_state), Path(directory) / "untrained", facts={"control": "never trained"})
     sample, notes = _pretraining_sample(found)
     policy = twin.config.molecules.policy()
-    hashes = {"embedding": read_config(found)["sha256"], "untrained": read_config(untrained)["sha256"]}
+    hashes = {name: f"{read_config(path)['sha256']} {layer}" for name, path in (("embedding", found), ("untrained", untrained))}
     hashes["pca"] = hashlib.sha256("\n".join([hashes["untrained"], *sample]).encode()).hexdigest()
     featurizers = {
         name: MoleculeFeaturizer(path, on_invalid="nan", n_jobs=n_jobs).fit()
         for name, path in (("untrained", untrained), ("embedding", found))
     }
     learned: dict[str, Embed] = {
-        "pca": _principal_components(twin, featurizers["embedding"].views_, sample, policy, random_state),
+        "pca": _principal_components(twin, featurizers["embedding"].views_, layer, sample, policy, random_state),
         **{name: featurizer.transform for name, featurizer in featurizers.items()},
     }
     return EncoderFeatures(learned, hashes, policy, notes)
@@ -95,12 +99,14 @@ def _pretraining_sample(model: Path) -> tuple[list[str], list[str]]:
     ]
 
 
-def _principal_components(twin: TwinModel, views: Sequence[str], sample: Sequence[str], policy: ParsePolicy, random_state: int) -> Embed:
-    """Return the components of each molecular encoder's inputs, side by side, as wide as the embeddings."""
-    fitted: Mapping[str, PrincipalComponents] = {
-        view: PrincipalComponents(twin.modalities[view], twin.embedding_dim(view), policy=policy, random_state=random_state).fit(sample)
-        for view in views
-    }
+def _principal_components(
+    twin: TwinModel, views: Sequence[str], layer: str, sample: Sequence[str], policy: ParsePolicy, random_state: int
+) -> Embed:
+    """Return the components of each molecular encoder's inputs, side by side, as wide as the encoders' outputs."""
+    fitted: dict[str, PrincipalComponents] = {}
+    for view in views:
+        width = twin.encoder_of(view).output_dims[layer]
+        fitted[view] = PrincipalComponents(twin.modalities[view], width, policy=policy, random_state=random_state).fit(sample)
 
     def transform(smiles: Sequence[str]) -> np.ndarray:
         return np.concatenate([components(smiles) for components in fitted.values()], axis=1)

@@ -25,6 +25,11 @@ class TwinModel(nn.Module):
         Its sections ``views``, ``encoder``, ``projector`` and ``molecules`` decide the model.
     fitted : mapping of mapping of Tensor
         For each encoder key, what its modality learned from training rows (``Modality.fit``); none for modalities that learn nothing.
+
+    Raises
+    ------
+    ConfigError
+        If the encoder section does not fit a modality, or a view has the name of one of torch's own methods.
     """
 
     def __init__(self, config: RunConfig, fitted: Mapping[str, Mapping[str, Tensor]]) -> None:
@@ -35,6 +40,8 @@ class TwinModel(nn.Module):
         self.encoders = nn.ModuleDict()
         self.projectors = nn.ModuleDict()
         for view, key in self._key_of_view.items():
+            if hasattr(nn.ModuleDict, key):
+                raise ConfigError(f"view {key!r} has a name that torch's modules use themselves; choose another, such as '{key}_view'")
             if key not in self.encoders:
                 parameters = {**config.encoder, **config.views[view].encoder}
                 encoder = _build_encoder(self.modalities[view], parameters, fitted.get(key, {}))

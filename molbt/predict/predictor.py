@@ -215,6 +215,9 @@ class Predictor(BaseEstimator):
         )
         predictor.task_type_, predictor.features_, predictor.head_ = head.task_type, content["features"], head
         predictor.featurizer_ = predictor._new_featurizer([predictor.features_])
+        found = predictor._builders([predictor.features_], predictor.featurizer_)[predictor.features_]([]).widths
+        if found != head.widths_:
+            raise CheckpointError(f"the head in {directory} expects the blocks {head.widths_}, its features are {found}; fit it anew")
         return predictor
 
     def _new_head(self, task_type: str) -> Head:

@@ -30,7 +30,7 @@ _MAX_MODEL_BYTES = 1 << 30
 _TOLERANCE = 1e-6
 _CSR_PARTS = ("data", "indices", "indptr", "shape")
 
-Sha256 = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\Z")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class HeadCounts(BaseModel):
@@ -64,11 +64,11 @@ class HeadDescription(BaseModel):
     parameters: dict[str, Any]
     task_type: Literal["regression", "classification"]
     random_state: NonNegativeInt
-    widths: dict[Annotated[str, Field(pattern=r"\A[A-Za-z][A-Za-z0-9_]*\Z")], PositiveInt]
+    widths: Annotated[dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], PositiveInt], Field(min_length=1)]
     constant: float | None
     counts: HeadCounts
     checked_predictions: Annotated[list[float], Field(min_length=1, max_length=N_CHECKED)]
-    sha256: dict[Annotated[str, Field(pattern=r"\Ahead\.[A-Za-z0-9_.]+\Z")], Sha256]
+    sha256: dict[Annotated[str, Field(pattern=r"^head\.[A-Za-z0-9_.]+$")], Sha256]
 
 
 def write_head(head: Head, features: FeatureSet, y: np.ndarray, directory: Path) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class RunDirectory:
             self.checkpoints.mkdir(exist_ok=True)
         _write(self.checkpoints / f"{name}.safetensors", content)
         # Without its checksum a checkpoint does not exist yet; with it, it is whole. `sha256sum -c` reads the file too.
-        _write(self.checkpoints / f"{name}.sha256", f"{hashlib.sha256(content).hexdigest()}  {name}.safetensors\n".encode())
+        _write(self.checkpoints / f"{name}.sha256", _checksum(name, content))
         # Later steps than this one can only be damaged checkpoints that the run did not continue from.
         kept = [known for known in self._names() if known <= name][-keep:]
         for path in sorted(self.checkpoints.glob("step-*"), reverse=True):  # a checksum goes before what it vouches for
@@ -128,11 +128,9 @@ class RunDirectory:
         return sorted(path.stem for path in self.checkpoints.glob("step-*.sha256"))
 
     def _read(self, name: str) -> dict[str, Tensor]:
-        expected = (self.checkpoints / f"{name}.sha256").read_text(encoding="utf-8").partition(" ")[0]
         content = (self.checkpoints / f"{name}.safetensors").read_bytes()
-        found = hashlib.sha256(content).hexdigest()
-        if found != expected:
-            raise ValueError(f"its SHA-256 should begin {expected[:12]}, found {found[:12]}")
+        if (self.checkpoints / f"{name}.sha256").read_bytes() != _checksum(name, content):
+            raise ValueError("it does not match the checksum beside it")
         return load_tensors(content)
 
     def _refuse_foreign_content(self, *, resume: bool) -> None:
@@ -182,6 +180,11 @@ class SpectrumLog:
         rounded = {name: [float(f"{value:.5g}") for value in values] for name, values in spectra.items()}
         self.lines.append(json.dumps({"step": step, **rounded}))
         _write(self.path, ("\n".join(self.lines) + "\n").encode())
+
+
+def _checksum(name: str, content: bytes) -> bytes:
+    """A line in the format of ``sha256sum``."""
+    return f"{hashlib.sha256(content).hexdigest()}  {name}.safetensors\n".encode()
 
 
 def _write(path: Path, content: bytes) -> None:

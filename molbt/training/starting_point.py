@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from molbt.config import RunConfig
 from molbt.data.columns import Column
 from molbt.data.corpus import Samples
-from molbt.errors import ConfigError, TrainingError, suggestion
+from molbt.errors import TrainingError
 from molbt.model.checkpoint import fitted_of, from_pretrained
 from molbt.model.twin_model import TwinModel, encoder_keys
 from molbt.objectives.base import Objective
@@ -34,7 +34,7 @@ def starting_point(
     Raises
     ------
     ConfigError
-        If the model to start from has other networks than the configuration, or an objective names a label set that there is not.
+        If the model to start from has other networks than the configuration.
     CheckpointError
         If the model to start from is damaged, or the checkpoint does not fit.
     TrainingError
@@ -86,11 +86,6 @@ def _build_objectives(config: RunConfig, twin: TwinModel, samples: Samples, hard
         count = names.count(settings.name)
         label = settings.name if count == 1 else f"{settings.name}_{count}"
         objective = settings.build()
-        if objective.requires_labels and objective.labels not in samples.n_tasks:
-            raise ConfigError(
-                f"objective {settings.name!r} reads the label set {objective.labels!r}, which the configuration does not define"
-                f"{suggestion(str(objective.labels), samples.n_tasks)}"
-            )
         hardware.seed(config.trainer.seed, "objective", label)
         objective.build(twin, pairs=settings.pairs or config.pairs, n_tasks=samples.n_tasks)
         objectives[label] = objective

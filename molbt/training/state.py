@@ -32,9 +32,9 @@ class EpochTotals:
     seconds: float = 0.0
 
     def add(self, numbers: Mapping[str, Tensor]) -> None:
-        for name, value in numbers.items():
-            value = value.detach().double()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        """Add what a step reports, under the same names at every step."""
+        # In the order of the step: a checkpoint forgets it.
+        self.sums = {name: self.sums.get(name, 0) + value.detach().double() for name, value in numbers.items()}
         self.steps += 1
 
     def means(self) -> dict[str, float]:
@@ -112,8 +112,9 @@ class TrainingState:
             sums = {name: value.to(device) for name, value in part_of(tensors, "totals.sums.").items()}
             self.totals = EpochTotals(sums, int(tensors["totals.steps"]), float(tensors["totals.seconds"]))
         except (RuntimeError, KeyError) as error:
+            reason = " ".join(str(error).split())
             raise CheckpointError(
-                f"the checkpoint does not fit the configuration: {error}; start the run again in a new directory"
+                f"the checkpoint does not fit the configuration: {reason}; start the run again in a new directory"
             ) from error
         for parameter, name in self._names().items():
             slots = part_of(tensors, f"optimiser.{name}.")

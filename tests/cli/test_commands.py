@@ -21,6 +21,7 @@ SMALL = [
     "--set", "views.a.width=256", "--set", "encoder.embedding_dim=16", "--set", "encoder.hidden=[32]", "--set", "projector.widths=[32, 32]",
     "--set", "trainer.epochs=2", "--set", "trainer.batch_size=64", "--set", "trainer.num_threads=1",
 ]  # fmt: skip
+ALL_FEATURES = ("counts", "descriptors", "counts+descriptors", "pca", "untrained", "embedding", "counts+untrained", "counts+embedding")
 MESSY = "CCO ethanol\n\nc1ccccc1O phenol\nC1CC ring\nCCO ethanol\nCCCCN amine\n"
 
 
@@ -111,7 +112,11 @@ def test_featurize_keeps_every_row_in_order(ending, tiny_run, tmp_path, capsys):
     (tmp_path / "messy.smi.gz").write_bytes(gzip.compress(MESSY.encode()))
     output = tmp_path / f"features.{ending}"
     assert run(["featurize", str(tmp_path / "messy.smi.gz"), "--model", str(tiny_run), "-o", str(output)]) == 0
-    frame = pd.read_parquet(output) if ending == "parquet" else pd.read_csv(output, sep="\t" if ending == "tsv" else ",", dtype={"molbt_reason": str})
+    frame = (
+        pd.read_parquet(output)
+        if ending == "parquet"
+        else pd.read_csv(output, sep="\t" if ending == "tsv" else ",", dtype={"molbt_reason": str})
+    )
     features = frame.filter(like="moleculefeaturizer").to_numpy()
     assert frame["name"].fillna("").tolist() == ["ethanol", "", "phenol", "ring", "ethanol", "amine"]
     assert features.shape == (6, 16)
@@ -129,16 +134,27 @@ def test_featurize_refuses_a_missing_model(smi, tmp_path, capsys):
 
 def test_fit_shows_the_control_and_predict_keeps_rows(measured, tiny_run, tmp_path, capsys):
     code = run(
-        ["fit", str(measured), "--target", "logp", "--smiles-column", "SMILES", "--model", str(tiny_run), "-o", str(tmp_path / "p"), "--folds", "3"]
+        [
+            "fit",
+            str(measured),
+            "--target",
+            "logp",
+            "--smiles-column",
+            "SMILES",
+            "--model",
+            str(tiny_run),
+            "-o",
+            str(tmp_path / "p"),
+            "--folds",
+            "3",
+        ]
     )
     assert code == 0
     shown = capsys.readouterr().out
     assert "199 rows used, 1 refused" in shown
     assert re.search(r"RMSE in 3 random folds, counts: .*\(control\)", shown)
     assert "counts+embedding" in shown
-    code = run(
-        ["predict", str(measured), "--smiles-column", "SMILES", "--predictor", str(tmp_path / "p"), "-o", str(tmp_path / "out.csv")]
-    )
+    code = run(["predict", str(measured), "--smiles-column", "SMILES", "--predictor", str(tmp_path / "p"), "-o", str(tmp_path / "out.csv")])
     assert code == 0
     predicted = pd.read_csv(tmp_path / "out.csv")
     assert predicted["id"].tolist() == list(range(200))
@@ -150,7 +166,25 @@ def test_fit_shows_the_control_and_predict_keeps_rows(measured, tiny_run, tmp_pa
 
 
 def test_fit_without_a_model_uses_counts(measured, tmp_path, capsys):
-    assert run(["fit", str(measured), "--target", "logp", "--smiles-column", "SMILES", "--head", "ridge", "--folds", "0", "-o", str(tmp_path / "p")]) == 0
+    assert (
+        run(
+            [
+                "fit",
+                str(measured),
+                "--target",
+                "logp",
+                "--smiles-column",
+                "SMILES",
+                "--head",
+                "ridge",
+                "--folds",
+                "0",
+                "-o",
+                str(tmp_path / "p"),
+            ]
+        )
+        == 0
+    )
     assert "features counts" in capsys.readouterr().out
     assert not (tmp_path / "p" / "model").exists()
 
@@ -162,10 +196,10 @@ def test_evaluate_table_prints_every_control_and_writes_the_page(measured, tiny_
     )  # fmt: skip
     assert code == 0
     shown = capsys.readouterr().out
-    for features in ("counts", "descriptors", "counts+descriptors", "pca", "untrained", "embedding", "counts+embedding"):
+    for features in ALL_FEATURES:
         assert re.search(rf"^{re.escape(features)} ", shown, re.MULTILINE), features
     results = pd.read_csv(tmp_path / "report" / "results.csv")
-    assert set(results["features"]) == {"counts", "descriptors", "counts+descriptors", "pca", "untrained", "embedding", "counts+embedding"}
+    assert set(results["features"]) == set(ALL_FEATURES)
     assert "<svg" in (tmp_path / "report" / "report.html").read_text()
 
 

@@ -70,10 +70,8 @@ def test_every_row_is_used_or_refused_with_its_place_and_reason(name, content, b
     assert quarantine["row"].tolist() == sorted(bad)
     for row, reason in zip(quarantine["row"], quarantine["reason"], strict=True):
         assert bad[row] in reason
-    usable = corpus.n_rows - len(bad)
     good = [row for row in range(corpus.n_rows) if row not in bad]
     numbers = corpus.row_values("smiles")
-    assert len(good) == usable
     assert {corpus.values("smiles")[numbers[row]] for row in good} == {"CCO", "CCN"}
     assert corpus.samples(build()).rows.tolist() == [0, good[-1] if name == "t.smi" else 7]
 
@@ -185,7 +183,7 @@ def test_another_preparation_is_added_to_what_is_there(tmp_path, prepared_values
     corpus = prepare(path, build(), directory=tmp_path / "corpus")
     before = array_hashes(corpus.directory)
     wider = build(views={"a": {**FINGERPRINT, "width": 512}, "b": {"like": "a"}})
-    with pytest.raises(DataError, match="has no columns for modality 'fingerprint'.*molbt prepare FILE"):
+    with pytest.raises(DataError, match=r"has no columns for modality 'fingerprint'.*molbt prepare FILE"):
         corpus.samples(wider)
     prepare(path, wider, directory=tmp_path / "corpus")
     assert len(corpus.samples(wider)) == len(corpus.samples(build())) == 2
@@ -311,7 +309,7 @@ SMILES = ["CCO", None, "CCN", float("nan"), "CCO", pd.NA]
         tuple(SMILES),
         np.array(SMILES, dtype=object),
         pd.Series(SMILES, index=[5, 5, 1, 2, 3, 4]),
-        pd.DataFrame({"smiles": pd.Series(SMILES, dtype="string")}, index=list("abcdef")),
+        pd.Series(SMILES, dtype="string").to_frame("smiles").set_index(pd.Index(list("abcdef"))),
         pd.DataFrame({"other": range(6), "smiles": SMILES}),
     ],
     ids=["list", "tuple", "array", "series", "frame of strings", "frame of objects"],
@@ -418,11 +416,11 @@ def test_a_missing_file_says_what_can_be_passed(tmp_path):
 def test_opening_what_is_no_corpus_says_so(tmp_path):
     assert not is_corpus(tmp_path)
     assert not is_corpus(["CCO"])
-    with pytest.raises(DataError, match="found no manifest.json; make one with: molbt prepare FILE"):
+    with pytest.raises(DataError, match=r"found no manifest\.json; make one with: molbt prepare FILE"):
         Corpus.open(tmp_path)
     for content in (b"{", b"[]", b'{"format": "other"}', b"\xff"):
         write(tmp_path / "manifest.json", content)
-        with pytest.raises(DataError, match="cannot read|holds something else"):
+        with pytest.raises(DataError, match=r"cannot read|holds something else"):
             Corpus.open(tmp_path)
 
 

@@ -16,7 +16,17 @@ def embed(smiles):
 
 def test_control_features_come_first_and_hold_the_control() -> None:
     names = [name for name, _ in control_features({"embedding": embed, "untrained": embed, "pca": embed, "hidden": embed})]
-    assert names == ["counts", "descriptors", "counts+descriptors", "pca", "untrained", "embedding", "hidden", "counts+embedding"]
+    assert names == [
+        "counts",
+        "descriptors",
+        "counts+descriptors",
+        "pca",
+        "untrained",
+        "embedding",
+        "hidden",
+        "counts+untrained",
+        "counts+embedding",
+    ]
     assert [name for name, _ in control_features()] == names[:3]
     assert CONTROL[0] in names
 

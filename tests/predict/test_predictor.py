@@ -1,0 +1,414 @@
+"""Predictors: from SMILES to predictions, through a directory and back, for every head."""
+
+import json
+import math
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import KFold, StratifiedKFold
+
+from molbt import MoleculeFeaturizer, Predictor
+from molbt.errors import CheckpointError, ConfigError, DataError, ShapeError
+from molbt.predict import cross_validation, heads, saved_predictor
+from molbt.predict.features import feature_builders
+from molbt.predict.heads import HEADS, build_head
+
+SMALL = {"lightgbm": {"n_trees": 20}, "forest": {"n_trees": 20}}
+
+
+@pytest.fixture(autouse=True)
+def small_heads(monkeypatch):
+    """Fewer trees: the defaults cost seconds."""
+
+    def build(name, task_type="regression", **parameters):
+        return build_head(name, task_type, **{**SMALL.get(name, {}), **parameters})
+
+    for module in ("predictor", "saved_heads"):
+        monkeypatch.setattr(f"molbt.predict.{module}.build_head", build)
+
+
+@pytest.fixture(scope="session")
+def molecules(nci_smiles):
+    """Sixty SMILES, of which one cannot be read, and labels that the structure decides, of which one is missing."""
+    smiles = [*nci_smiles[:58], "C1CC", nci_smiles[58]]
+    labels = np.array([value.count("N") + 0.1 * len(value) for value in smiles])
+    labels[3] = np.nan
+    return smiles, labels
+
+
+def labels_for(task_type, labels):
+    return labels if task_type == "regression" else np.where(np.isnan(labels), np.nan, labels > np.nanmedian(labels))
+
+
+CASES = [
+    (head, task_type, features)
+    for head, kind in HEADS.items()
+    for task_type in kind.task_types
+    for features in (["embedding", "descriptors+embedding"] if head == "svm" else ["counts", "counts+embedding"])
+]
+
+
+@pytest.mark.parametrize(("head", "task_type", "features"), CASES)
+def test_a_saved_predictor_predicts_the_same(head, task_type, features, tmp_path, molecules, nci_smiles, tiny_run):
+    smiles, labels = molecules
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    predictor = Predictor(head=head, features=features, model=run if "embedding" in features else None)
+    predictor.fit(smiles, labels_for(task_type, labels))
+    assert predictor.task_type_ == task_type
+    expected = predictor.predict([*nci_smiles[100:130], "x"])
+    predictor.save(tmp_path / "predictor")
+    shutil.rmtree(run)  # what was saved needs nothing else
+    shutil.move(tmp_path / "predictor", tmp_path / "elsewhere")
+    loaded = Predictor.load(tmp_path / "elsewhere")
+    np.testing.assert_allclose(loaded.predict([*nci_smiles[100:130], "x"]), expected, rtol=1e-9, atol=1e-12)
+    assert np.isfinite(expected[:-1]).all()
+    assert np.isnan(expected[-1])
+    assert expected[:-1].std() > 0
+    assert loaded.get_params() == {**predictor.get_params(), "model": loaded.model, "task_type": task_type}
+    assert (loaded.head_.n_train_, loaded.head_.n_refused_, loaded.head_.n_unlabelled_) == (58, 1, 1)
+
+
+def test_a_directory_holds_no_pickle_and_can_be_read_without_molbt(tmp_path, molecules, tiny_run):
+    smiles, labels = molecules
+    directory = Predictor(head="ridge", model=tiny_run).fit(smiles, labels).save(tmp_path / "predictor", facts={"target": "y"})
+    for path in directory.rglob("*"):
+        if path.suffix == ".npy":
+            np.load(path, allow_pickle=False)
+        elif path.is_file():
+            assert path.suffix in (".json", ".txt", ".md", ".safetensors")
+    content = json.loads((directory / "predictor.json").read_text())
+    assert content["head"]["name"] == "ridge"
+    assert content["head"]["counts"] == {"n_train": 58, "n_refused": 1, "n_unlabelled": 1}
+    assert content["facts"] == {"target": "y"}
+    assert np.load(directory / "head.y.npy").shape == (58,)
+
+
+def test_every_file_of_a_predictor_is_checked(tmp_path, molecules, tiny_run):
+    smiles, labels = molecules
+    for head in ("lightgbm", "ridge"):
+        directory = Predictor(head=head, model=tiny_run).fit(smiles, labels).save(tmp_path / head)
+        files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
+        assert len(files) > 8
+        for path in files:
+            content = path.read_bytes()
+            for place in (0, len(content) // 2, len(content) - 1):
+                path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+                with pytest.raises(CheckpointError):
+                    Predictor.load(directory)
+            path.write_bytes(content[: len(content) // 2])
+            with pytest.raises(CheckpointError):
+                Predictor.load(directory)
+            path.unlink()
+            with pytest.raises(CheckpointError, match=r"found no (file|predictor\.json)"):
+                Predictor.load(directory)
+            path.write_bytes(content)
+        Predictor.load(directory)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 5.5])
+def test_constant_labels_are_predicted_and_saved(value, tmp_path):
+    predictor = Predictor(features="counts").fit(["CCO", "CCN", "CCC", "x"], [value] * 4)
+    loaded = Predictor.load(predictor.save(tmp_path / "p"))
+    for either in (predictor, loaded):
+        np.testing.assert_array_equal(either.predict(["CCCC", "C1CC"]), [value, np.nan])
+    assert loaded.task_type_ == ("regression" if value == 5.5 else "classification")
+
+
+def test_rows_are_kept_in_order_with_nan_where_refused():
+    smiles = ["C" * n for n in range(1, 30)]
+    predictor = Predictor(features="counts", head="ridge").fit(smiles, np.arange(1.0, 30.0))
+    predicted = predictor.predict(["CCCC", None, "C1CC", "CCCC", float("nan"), "C" * 20])
+    assert np.isnan(predicted).tolist() == [False, True, True, False, True, False]
+    assert predicted[0] == predicted[3] < predicted[5]
+
+
+@pytest.mark.parametrize(
+    ("labels", "task_type"),
+    [
+        ([0, 1, 1, 0], "classification"),
+        ([0, 1, np.nan, 1], "classification"),
+        ([True, False, True, True], "classification"),
+        ([0, 1, 2, 1], "regression"),
+        ([0.5, 1, 0, 1], "regression"),
+    ],
+)
+def test_labels_of_zero_and_one_are_classes(labels, task_type):
+    predictor = Predictor(features="counts").fit(["CCO", "CCN", "CCC", "CCCl"], labels)
+    assert predictor.task_type_ == task_type
+
+
+def test_the_task_type_can_be_named():
+    labels = [0, 1, 0, 1, 0, 1]
+    smiles = ["CCO", "CCN", "CO", "CN", "CCCO", "CCCN"]
+    assert Predictor(features="counts", task_type="regression", head="ridge").fit(smiles, labels).task_type_ == "regression"
+    with pytest.raises(ConfigError, match="unknown task type 'classify'; did you mean 'classification'"):
+        Predictor(features="counts", task_type="classify").fit(smiles, labels)
+    with pytest.raises(ConfigError, match="ridge"):
+        Predictor(features="counts", head="ridge").fit(smiles, labels)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "labels", "error", "said"),
+    [
+        ({"head": "lightgmb"}, [1, 2], ConfigError, "did you mean 'lightgbm'"),
+        ({"features": "count"}, [1, 2], ConfigError, "did you mean 'counts'"),
+        ({"features": "counts+pca"}, [1, 2], ConfigError, "the features pca are controls of an evaluation"),
+        ({"features": "counts+embedding"}, [1, 2], ConfigError, r"need an encoder.*pass model='runs/a' \(--model runs/a\)"),
+        ({}, [1, 2, 3], ShapeError, r"one label for each of 2 molecules, received labels of shape \(3,\)"),
+        ({}, [[1], [2]], ShapeError, r"shape \(2, 1\)"),
+        ({}, ["high", "low"], DataError, "labels must be numbers"),
+        ({}, [1, None], DataError, "at least two labelled rows"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_learned_is_refused(parameters, labels, error, said):
+    with pytest.raises(error, match=said):
+        Predictor(**{"features": "counts", **parameters}).fit(["CCO", "CCN"], labels)
+
+
+def test_labels_may_be_a_nullable_series():
+    smiles = ["CCO", "CCN", "CCC", "CCCl"]
+    predictor = Predictor(features="counts", head="ridge").fit(smiles, pd.Series([1, 2, None, 4], dtype="Int64"))
+    assert (predictor.head_.n_train_, predictor.head_.n_unlabelled_) == (3, 1)
+
+
+def test_a_predictor_must_be_fitted(tmp_path):
+    with pytest.raises(NotFittedError):
+        Predictor().predict(["CCO"])
+    with pytest.raises(NotFittedError):
+        Predictor().save(tmp_path / "p")
+
+
+def test_a_clone_has_the_parameters_and_not_the_fit(tiny_run):
+    predictor = Predictor(head="ridge", model=tiny_run, random_state=3).fit(["CCO", "CCN", "CCC"], [1, 2, 3.5])
+    copy = clone(predictor)
+    assert copy.get_params() == predictor.get_params()
+    assert not hasattr(copy, "head_")
+
+
+def test_a_pickled_predictor_predicts_the_same(tiny_run, molecules):
+    smiles, labels = molecules
+    predictor = Predictor(head="ridge", model=tiny_run).fit(smiles, labels)
+    copy = pickle.loads(pickle.dumps(predictor))  # noqa: S301
+    np.testing.assert_allclose(copy.predict(smiles), predictor.predict(smiles), rtol=1e-9)
+
+
+def test_fitting_again_uses_the_new_parameters(tiny_run, tiny_two_view_run, molecules):
+    smiles, labels = molecules
+    predictor = Predictor(head="ridge", features="embedding", model=tiny_run).fit(smiles, labels)
+    assert predictor.head_.widths_ == {"embedding": 16}
+    predictor.set_params(features="counts+embedding", model=tiny_two_view_run)
+    np.testing.assert_array_equal(predictor.predict(["CCO"]).shape, (1,))  # as fitted until it is fitted again
+    assert predictor.fit(smiles, labels).head_.widths_["embedding"] == 32
+    assert set(predictor.head_.widths_) == {"ecfp4", "atom_pair", "embedding"}
+
+
+def test_predictions_are_those_of_the_head_on_the_named_features(molecules, tiny_run):
+    smiles, labels = molecules
+    embed = MoleculeFeaturizer(tiny_run, on_invalid="nan").fit().transform
+    built = feature_builders(["counts+embedding"], learned={"embedding": embed})["counts+embedding"](smiles)
+    expected = heads.build_head("ridge", random_state=4).fit(built, labels).predict(built)
+    found = Predictor(head="ridge", model=tiny_run, random_state=4).fit(smiles, labels).predict(smiles)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+# Saving
+
+
+def test_saving_takes_a_new_directory_whole_or_not_at_all(tmp_path, molecules, monkeypatch):
+    smiles, labels = molecules
+    predictor = Predictor(features="counts", head="ridge").fit(smiles, labels)
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "notes").write_text("mine")
+    with pytest.raises(ConfigError, match="is not empty; choose another"):
+        predictor.save(tmp_path / "used")
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("molbt.predict.predictor.write_description", full)
+        with pytest.raises(OSError, match="No space left"):
+            predictor.save(tmp_path / "deep" / "p")
+    assert list((tmp_path / "deep").iterdir()) == []
+    (tmp_path / "deep" / "p").mkdir()
+    assert predictor.save(tmp_path / "deep" / "p") == tmp_path / "deep" / "p"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["p"]
+
+
+def test_facts_that_are_not_finite_become_null(tmp_path):
+    predictor = Predictor(features="counts").fit(["CCO", "CCN"], [1, 2.5])
+    predictor.save(tmp_path / "p", facts={"folds": {"counts": [1.0, math.nan, math.inf]}})
+    assert json.loads((tmp_path / "p" / "predictor.json").read_text())["facts"] == {"folds": {"counts": [1.0, None, None]}}
+    Predictor.load(tmp_path / "p")
+
+
+def test_a_loaded_predictor_is_not_saved_again(tmp_path):
+    Predictor(features="counts").fit(["CCO", "CCN"], [1, 2.5]).save(tmp_path / "p")
+    with pytest.raises(CheckpointError, match="copy its directory instead"):
+        Predictor.load(tmp_path / "p").save(tmp_path / "q")
+
+
+def test_an_encoder_that_changed_after_the_fit_is_not_saved(tmp_path, tiny_run, tiny_two_view_run):
+    shutil.copytree(tiny_run / "model", tmp_path / "model")
+    predictor = Predictor(model=tmp_path / "model", head="ridge").fit(["CCO", "CCN", "CCC"], [1, 2, 3.5])
+    shutil.rmtree(tmp_path / "model")
+    shutil.copytree(tiny_two_view_run / "model", tmp_path / "model")
+    with pytest.raises(CheckpointError, match="changed after the predictor was fitted; fit it again"):
+        predictor.save(tmp_path / "p")
+    assert not (tmp_path / "p").exists()
+
+
+def test_another_whole_encoder_in_place_of_the_saved_one_is_refused(tmp_path, tiny_run, tiny_two_view_run):
+    Predictor(model=tiny_run, head="ridge").fit(["CCO", "CCN", "CCC"], [1, 2, 3.5]).save(tmp_path / "p")
+    shutil.rmtree(tmp_path / "p" / "model")
+    shutil.copytree(tiny_two_view_run / "model", tmp_path / "p" / "model")
+    with pytest.raises(CheckpointError, match="is damaged"):
+        Predictor.load(tmp_path / "p")
+
+
+# What stands in predictor.json may come from anyone
+
+
+@pytest.fixture
+def rewrite(tmp_path):
+    """Change ``predictor.json`` of a small predictor, give it a right checksum again, and return the directory."""
+    directory = Predictor(features="counts", head="ridge").fit(["CCO", "CCN", "CCC"], [1, 2, 3.5]).save(tmp_path / "p")
+    path = directory / "predictor.json"
+    original = json.loads(path.read_text())
+
+    def change(place: list[str], value: object) -> Path:
+        content = json.loads(json.dumps(original))
+        content.pop("sha256")
+        section = content
+        for key in place[:-1]:
+            section = section[key]
+        section[place[-1]] = value
+        path.unlink()
+        path.write_text(json.dumps({**content, "sha256": saved_predictor._digest(content)}))
+        return directory
+
+    return change
+
+
+def test_the_rewriting_fixture_keeps_a_whole_predictor(rewrite):
+    assert Predictor.load(rewrite(["facts"], {"note": 1})).head == "ridge"
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (["format"], "molbt.twin_model"),
+        (["format_version"], 2),
+        (["format_version"], "1"),
+        (["features"], "counts+embedding"),
+        (["features"], "descriptors"),
+        (["features"], "nothing"),
+        (["features"], 3),
+        (["head"], []),
+        (["head"], {}),
+        (["surplus"], 1),
+        (["model_sha256"], {"../../etc/passwd": "0" * 64}),
+        (["model_sha256"], {"config.json": "0" * 64}),
+        (["head", "surplus"], 1),
+        (["head", "name"], "os"),
+        (["head", "name"], "lightgbm"),
+        (["head", "name"], None),
+        (["head", "task_type"], "classification"),
+        (["head", "task_type"], "auto"),
+        (["head", "random_state"], -1),
+        (["head", "random_state"], "0"),
+        (["head", "random_state"], True),
+        (["head", "random_state"], 1 << 70),
+        (["head", "parameters"], {"__class__": "os.system"}),
+        (["head", "parameters"], {"penalties": "all"}),
+        (["head", "parameters"], {"penalties": []}),
+        (["head", "parameters"], {"penalties": [[1]]}),
+        (["head", "parameters"], {"folds": 1.5}),
+        (["head", "parameters"], {"folds": True}),
+        (["head", "widths"], {}),
+        (["head", "widths"], {"../x": 3}),
+        (["head", "widths"], {"ecfp4": 65536, "atom_pair": 3}),
+        (["head", "widths"], {"ecfp4": 0, "atom_pair": 65536}),
+        (["head", "constant"], "1"),
+        (["head", "constant"], 1.5),
+        (["head", "counts"], {"n_train": -1, "n_refused": 0, "n_unlabelled": 0}),
+        (["head", "checked_predictions"], []),
+        (["head", "checked_predictions"], [1.0, 2.0, 3.0]),
+        (["head", "checked_predictions"], [1.0] * 33),
+        (["head", "checked_predictions"], ["1"]),
+        (["head", "sha256"], {}),
+        (["head", "sha256", "../predictor.json"], "0" * 64),
+        (["head", "sha256", "/etc/passwd"], "0" * 64),
+        (["head", "sha256", "head.y.npy"], "0" * 63),
+        (["head", "sha256", "head.y.npy"], "A" * 64),
+    ],
+)
+def test_a_hostile_description_is_refused(place, value, rewrite):
+    with pytest.raises((CheckpointError, ConfigError)):
+        Predictor.load(rewrite(place, value))
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"format": "molbt.predictor", "format_version": 1}'])
+def test_a_file_that_is_no_description_is_refused(content, rewrite):
+    directory = rewrite(["facts"], {})
+    (directory / "predictor.json").write_bytes(content)
+    with pytest.raises(CheckpointError):
+        Predictor.load(directory)
+
+
+def test_a_description_beyond_all_measure_is_not_read(rewrite, monkeypatch):
+    monkeypatch.setattr(saved_predictor, "_MAX_DESCRIPTION_BYTES", 100)
+    with pytest.raises(CheckpointError, match="has at most 100"):
+        Predictor.load(rewrite(["facts"], {}))
+
+
+# Cross-validation
+
+
+def test_cross_validation_scores_the_same_folds_as_scikit_learn(molecules):
+    smiles, labels = molecules
+    classes = labels_for("classification", labels)
+    predictor = Predictor(features="counts", head="logistic", random_state=5)
+    scores = predictor.cross_validate(smiles, classes, features=["counts", "descriptors"], n_splits=3)
+    known = np.flatnonzero(np.isfinite(classes))
+    built = feature_builders(["descriptors"])["descriptors"](smiles)
+    expected = []
+    for train, test in StratifiedKFold(3, shuffle=True, random_state=5).split(known, classes[known]):
+        head = build_head("logistic", "classification", random_state=5).fit(built.rows(known[train]), classes[known[train]])
+        predicted = head.predict(built.rows(known[test]))
+        kept = np.isfinite(predicted)
+        assert (~kept).sum() <= 1
+        expected.append(roc_auc_score(classes[known[test]][kept], predicted[kept]))
+    assert list(scores) == ["counts", "descriptors"]
+    np.testing.assert_allclose(scores["descriptors"], expected)
+    assert isinstance(LogisticRegression(), type(head._model))
+
+
+def test_folds_follow_the_rarer_class_and_the_number_of_rows():
+    labels = np.array([0, 0, 0, 0, 1, 1])
+    folds = cross_validation.random_folds(labels, "classification", 5, 0)
+    assert [labels[test].tolist().count(1) for _, test in folds] == [1, 1]
+    values = np.arange(3.0)
+    folds = cross_validation.random_folds(values, "regression", 5, 1)
+    assert [test.tolist() for _, test in folds] == [t.tolist() for _, t in KFold(3, shuffle=True, random_state=1).split(values)]
+
+
+@pytest.mark.parametrize(("labels", "n_splits"), [([1.5, 2], 5), ([0, 0, 0, 1], 5), ([0, 0, 0], 5), ([1, 2, 3.5], 1), ([np.nan] * 3, 5)])
+def test_too_few_labels_for_folds_are_an_error(labels, n_splits):
+    smiles = ["CCO", "CCN", "CCC", "CCCC"][: len(labels)]
+    with pytest.raises(DataError, match="cross-validation needs two or more folds"):
+        Predictor(features="counts").cross_validate(smiles, labels, features=["counts"], n_splits=n_splits)
+
+
+def test_a_fold_without_a_usable_row_has_no_score():
+    assert math.isnan(cross_validation.fold_score(np.array([1.0]), np.array([np.nan]), "regression"))
+    assert math.isnan(cross_validation.fold_score(np.array([1.0, 0.0]), np.array([0.5, np.nan]), "classification"))
+    assert cross_validation.fold_score(np.array([1.0, 5.0]), np.array([4.0, np.nan]), "regression") == 3.0
