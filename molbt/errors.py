@@ -41,7 +41,7 @@ class MissingDependencyError(MolbtError, ImportError):
     """An optional package that a feature needs is not installed."""
 
 
-class Interrupted(MolbtError):
+class Interrupted(MolbtError):  # noqa: N818  # a request that was met, not an error
     """The run was asked to stop and has saved its state."""
 
 

@@ -1,6 +1,7 @@
 """What tests share."""
 
 import inspect
+import logging
 import os
 import subprocess
 import sys
@@ -105,6 +106,16 @@ def cache_in_a_temporary_directory(tmp_path_factory: pytest.TempPathFactory) -> 
         directory = tmp_path_factory.mktemp("cache")
         patch.setenv("MOLBT_CACHE", str(directory))
         yield directory
+
+
+@pytest.fixture(autouse=True)
+def logger_as_it_was() -> Iterator[None]:
+    """Put the package's logger back: a command run in this process configures it, and ``caplog`` would then see nothing."""
+    logger = logging.getLogger("molbt")
+    state = logger.handlers, logger.propagate, logger.level
+    yield
+    logger.handlers, logger.propagate = state[:2]
+    logger.setLevel(state[2])
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ def test_unknown_view_and_unknown_encoder_setting_are_named():
     twin = TwinModel(config_of(a=A, b=A), {})
     with pytest.raises(ConfigError, match=r"unknown view 'A'\. Valid: a, b"):
         twin.encode("A", None)
-    with pytest.raises(ConfigError, match=r"unknown key 'hiden' in the encoder section for Fingerprint; did you mean 'hidden'"):
+    with pytest.raises(ConfigError, match=r"unknown key 'hiden' in the encoder section for modality 'fingerprint'; did you mean 'hidden'"):
         TwinModel(small_config(encoder={"hiden": [3]}), {})
 
 

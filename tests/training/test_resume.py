@@ -208,6 +208,13 @@ def test_resuming_is_bit_identical_only_because_each_step_is_seeded(corpus, tmp_
     assert model_hash(tmp_path / "run") != model_hash(tmp_path / "whole")
 
 
+def test_each_step_is_seeded_otherwise(corpus, tmp_path, monkeypatch):
+    seed, seen = Hardware.seed, []
+    monkeypatch.setattr(Hardware, "seed", lambda self, *words: seen.append(words) or seed(self, *words))
+    pretrain(corpus, tmp_path / "run", config=small_config())
+    assert [words for words in seen if "step" in words] == [(0, "step", step, 0) for step in range(N_STEPS)]
+
+
 def test_another_seed_gives_other_weights(corpus, whole, tmp_path):
     pretrain(corpus, tmp_path / "run", config=small_config(trainer={"seed": 1}))
     assert model_hash(tmp_path / "run") != model_hash(whole)
