@@ -1,13 +1,19 @@
 """Commands that use encoders: ``featurize``, ``fit``, ``predict``."""
 
+import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from molbt.cli.main import app
 from molbt.cli.options import Device, Format, Jobs, Model, OptionalModel, RandomState, SmilesColumn, is_quiet
 from molbt.cli.progress import progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 
 @app.command()
@@ -27,9 +33,10 @@ def featurize(
     import numpy as np
     import pandas as pd
 
-    from molbt.data.tables import read_table, require_column, write_table
+    from molbt.data.tables import output_format, read_table, require_column, write_table
     from molbt.featurizer import MoleculeFeaturizer
 
+    output_format(output)
     with progress(quiet=is_quiet(context)) as display:
         featurizer = MoleculeFeaturizer(model, view=view, output=layer, on_invalid="nan", n_jobs=jobs, device=device).fit()
         read = read_table(table, format=format)
@@ -43,7 +50,7 @@ def featurize(
         features[[bool(reason) for reason in reasons]] = np.nan
         names = [str(name) for name in featurizer.get_feature_names_out()]
         learned = pd.DataFrame(features, columns=names)
-        write_table(pd.concat([read.frame, pd.DataFrame({"molbt_reason": reasons}), learned], axis=1), output)
+        write_table(_beside(read.frame, pd.concat([pd.DataFrame({"molbt_reason": reasons}), learned], axis=1)), output)
     refused = sum(bool(reason) for reason in reasons)
     typer.echo(
         f"{len(values):,} rows, {features.shape[1]} features, {refused:,} rows refused (NaN, with a reason in molbt_reason): {output}"
@@ -116,9 +123,10 @@ def predict(
     import pandas as pd
 
     from molbt.data.molecules import ParsePolicy, parse_molecules
-    from molbt.data.tables import read_table, require_column, write_table
+    from molbt.data.tables import output_format, read_table, require_column, write_table
     from molbt.predict.predictor import Predictor
 
+    output_format(output)
     with progress(quiet=is_quiet(context)) as display:
         loaded = Predictor.load(predictor, n_jobs=jobs)
         read = read_table(table, format=format)
@@ -130,9 +138,19 @@ def predict(
         refused = np.flatnonzero(~np.isfinite(predictions) | np.isin(np.arange(len(values)), list(read.problems)))
         predictions[refused] = np.nan
         reasons = [""] * len(values)
-        for row, (_, reason) in zip(refused.tolist(), parse_molecules([values[row] for row in refused], ParsePolicy()), strict=True):
+        policy = loaded.featurizer_.policy_ if loaded.featurizer_ is not None else ParsePolicy()
+        for row, (_, reason) in zip(refused.tolist(), parse_molecules([values[row] for row in refused], policy), strict=True):
             reasons[row] = read.problems.get(row) or reason or "its features cannot be computed"
         display("predicting", len(values), len(values))
-        added = pd.DataFrame({"prediction": predictions, "molbt_reason": reasons})
-        write_table(pd.concat([read.frame, added], axis=1), output)
+        write_table(_beside(read.frame, pd.DataFrame({"prediction": predictions, "molbt_reason": reasons})), output)
     typer.echo(f"{len(values):,} rows, {len(refused):,} refused (no prediction, with a reason in molbt_reason): {output}")
+
+
+def _beside(read: "pd.DataFrame", added: "pd.DataFrame") -> "pd.DataFrame":
+    """Return the input's columns and the new ones; an input column with the name of a new one (from an earlier call) is replaced."""
+    import pandas as pd
+
+    replaced = [name for name in read.columns if name in set(added.columns)]
+    if replaced:
+        logger.warning("columns of the input that are written anew: %s", ", ".join(map(str, replaced[:5])))
+    return pd.concat([read.drop(columns=replaced), added], axis=1)

@@ -210,10 +210,7 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> None:
     DataError
         If the file cannot be written; one that was there before stays.
     """
-    path = Path(path)
-    ending = path.suffix.lower().lstrip(".")
-    if ending not in ("csv", "tsv", "parquet"):
-        raise ConfigError(f"cannot tell from {path.name} which format to write; end it in .csv, .tsv or .parquet")
+    path, ending = Path(path), output_format(path)
     try:
         with atomic_write(path) as file:
             if ending == "parquet":
@@ -222,6 +219,25 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> None:
                 file.write(_as_text(frame, "," if ending == "csv" else "\t"))
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}; check the folder, its permissions and the space left") from error
+
+
+def output_format(path: str | Path) -> str:
+    """Return the format that `write_table` takes for a path: a command asks before the work, not after it.
+
+    Raises
+    ------
+    ConfigError
+        If the ending names none.
+    DataError
+        If the folder does not exist.
+    """
+    path = Path(path)
+    ending = path.suffix.lower().lstrip(".")
+    if ending not in ("csv", "tsv", "parquet"):
+        raise ConfigError(f"cannot tell from {path.name} which format to write; end it in .csv, .tsv or .parquet")
+    if not path.parent.is_dir():
+        raise DataError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
+    return ending
 
 
 def _as_text(frame: pd.DataFrame, delimiter: str) -> bytes:

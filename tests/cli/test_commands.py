@@ -127,6 +127,21 @@ def test_featurize_keeps_every_row_in_order(ending, tiny_run, tmp_path, capsys):
     assert "2 rows refused" in capsys.readouterr().out
 
 
+def test_featurize_of_its_own_output_replaces_its_columns(smi, tiny_run, tmp_path, capsys):
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    assert run(["featurize", str(smi), "--model", str(tiny_run), "-o", str(first)]) == 0
+    assert run(["featurize", str(first), "--model", str(tiny_run), "-o", str(second)]) == 0
+    assert "written anew: molbt_reason" in capsys.readouterr().err
+    assert second.read_text() == first.read_text()
+
+
+def test_featurize_refuses_an_output_it_cannot_write_before_the_work(smi, tiny_run, tmp_path, capsys):
+    assert run(["featurize", str(smi), "--model", str(tiny_run), "-o", str(tmp_path / "f.xlsx")]) == 2
+    assert ".parquet" in capsys.readouterr().err
+    assert run(["featurize", str(smi), "--model", str(tiny_run), "-o", str(tmp_path / "none" / "f.csv")]) == 1
+    assert "does not exist" in capsys.readouterr().err
+
+
 def test_featurize_refuses_a_missing_model(smi, tmp_path, capsys):
     assert run(["featurize", str(smi), "--model", str(tmp_path / "none"), "-o", str(tmp_path / "f.csv")]) == 1
     assert "molbt pretrain" in capsys.readouterr().err

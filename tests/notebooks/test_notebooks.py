@@ -12,7 +12,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("MOLBT_NOTEBOOK_EPOCHS", "1")
-    monkeypatch.setenv("MOLBT_NOTEBOOK_MOLECULES", "1200")
+    monkeypatch.setenv("MOLBT_NOTEBOOK_MOLECULES", "200")
     monkeypatch.setenv("MOLBT_NOTEBOOK_DIRECTORY", str(tmp_path))
     monkeypatch.setenv("MPLBACKEND", "Agg")
     notebook = nbformat.read(path, as_version=4)
