@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from molbt.cli.main import app
+from molbt.cli.app import app
 from molbt.cli.options import Jobs, OptionalModel, RandomState, is_quiet
 from molbt.cli.progress import ProgressDisplay, progress
 

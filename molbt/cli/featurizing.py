@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from molbt.cli.main import app
+from molbt.cli.app import app
 from molbt.cli.options import Device, Format, Jobs, Model, OptionalModel, RandomState, SmilesColumn, is_quiet
 from molbt.cli.progress import progress
 
