@@ -10,6 +10,7 @@ from torch import Tensor
 
 from molbt.config import RunConfig
 from molbt.data.columns import RaggedColumn
+from molbt.draws import mix_words
 from molbt.errors import DataError
 
 if TYPE_CHECKING:
@@ -69,6 +70,20 @@ def select_samples(corpus: "Corpus", config: RunConfig) -> Samples:
     entries = {name: torch.from_numpy(numbers[view.column][first]) for name, view in config.views.items()}
     labels = {name: _group_labels(corpus, name, rows, sample_of_row, n_samples) for name in config.labels}
     return Samples(entries, first, labels, {name: len(corpus.tasks(name)) for name in config.labels})
+
+
+def drawn_molecules(corpus: "Corpus", config: RunConfig, samples: Samples, *, most: int = 10_000) -> pd.DataFrame:
+    """Return some of the molecules of the samples, drawn by the run's seed, in order: column ``smiles``.
+
+    A run keeps them beside its model, so that controls that need pretraining molecules can be fitted later. Empty without a molecular view.
+    """
+    for name, view in config.views.items():
+        if view.build_modality().is_molecular:
+            numbers = np.unique(samples.entries[name].numpy())
+            order = np.random.default_rng(mix_words(config.trainer.seed, "drawn molecules")).permutation(len(numbers))
+            values = corpus.values(view.column)
+            return pd.DataFrame({"smiles": [values[number] for number in numbers[np.sort(order[:most])]]}, dtype="str")
+    return pd.DataFrame({"smiles": []}, dtype="str")
 
 
 def _group_labels(corpus: "Corpus", name: str, rows: np.ndarray, sample_of_row: np.ndarray, n_samples: int) -> RaggedColumn:
