@@ -12,7 +12,6 @@ from molbt.cli.progress import progress
 
 if TYPE_CHECKING:
     from molbt.config import RunConfig
-    from molbt.data.corpus import Corpus
 
 
 def _configuration(
@@ -35,18 +34,6 @@ def _configuration(
     return settings.with_smiles_column(smiles_column) if smiles_column else settings
 
 
-def _describe(corpus: "Corpus", config: "RunConfig") -> str:
-    from molbt.data.corpus import read_quarantine
-
-    samples, refused = corpus.samples(config), read_quarantine(corpus)
-    line = f"{corpus.n_rows:,} rows, {len(samples):,} distinct usable samples"
-    if len(refused):
-        reasons = refused["reason"].str.replace(r"\d+", "#", regex=True).value_counts()
-        first = "; ".join(f"{count} × {reason}" for reason, count in reasons.head(5).items())
-        line += f"\n{refused['row'].nunique():,} rows not used: {first}\nlisted in {corpus.directory / 'quarantine.csv'}"
-    return line
-
-
 @app.command()
 def prepare(
     context: typer.Context,
@@ -63,10 +50,11 @@ def prepare(
     """Read molecules once and turn them into columns that many runs can train on."""
     settings = _configuration(config, preset, changes or [], smiles_column)
     from molbt.data.corpus import prepare as prepare_corpus
+    from molbt.data.quarantine import summarise_use
 
     with progress(quiet=is_quiet(context)) as display:
         corpus = prepare_corpus(molecules, settings, directory=output, format=format, exclude=exclude or [], n_jobs=jobs, progress=display)
-    typer.echo(_describe(corpus, settings))
+    typer.echo(summarise_use(corpus, corpus.samples(settings)))
     typer.echo(f"corpus: {corpus.directory}")
 
 
@@ -87,8 +75,6 @@ def pretrain(
 ) -> None:
     """Pretrain an encoder on a file of molecules."""
     from molbt.config import RunConfig
-    from molbt.data.corpus import Corpus, is_corpus
-    from molbt.data.corpus import prepare as prepare_corpus
     from molbt.training.trainer import pretrain as pretrain_model
 
     untouched = config is None and preset is None and not changes
@@ -97,12 +83,17 @@ def pretrain(
     else:
         settings = _configuration(config, preset, changes or [], smiles_column, init)
     with progress(quiet=is_quiet(context)) as display:
-        if is_corpus(molecules):
-            corpus = Corpus.open(molecules)
-        else:
-            corpus = prepare_corpus(molecules, settings, format=format, exclude=exclude or [], n_jobs=jobs, progress=display)
-        typer.echo(_describe(corpus, settings), err=True)
-        result = pretrain_model(corpus, output, config=settings, init=init, resume=resume, progress=display)
+        result = pretrain_model(
+            molecules,
+            output,
+            config=settings,
+            init=init,
+            resume=resume,
+            format=format,
+            exclude=exclude or [],
+            n_jobs=jobs,
+            progress=display,
+        )
     last = result.metrics.iloc[-1]
     typer.echo(f"{int(last['epoch'])} epochs, {int(last['samples_seen']):,} molecules seen, loss {last['loss']:.4g}")
     for name in (name for name in last.index if name.startswith("embedding_rank.")):

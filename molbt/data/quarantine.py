@@ -13,7 +13,8 @@ from molbt.config import RunConfig
 from molbt.data.files import atomic_write
 
 if TYPE_CHECKING:
-    from molbt.data.corpus import Corpus
+    from molbt.data.samples import Samples
+    from molbt.data.stored_corpus import Corpus
 
 _COLUMNS = ("row", "byte_offset", "column", "reason", "value")
 _LONGEST_VALUE = 200
@@ -52,6 +53,18 @@ def read_quarantine(corpus: "Corpus") -> pd.DataFrame:
     """Return the refused rows: columns row, byte_offset, column, reason, value."""
     text_columns = dict.fromkeys(("column", "reason", "value"), "str")
     return pd.read_csv(corpus.directory / "quarantine.csv", dtype=text_columns, keep_default_na=False, na_values={"byte_offset": ""})
+
+
+def summarise_use(corpus: "Corpus", samples: "Samples") -> str:
+    """Return in words how many rows a run uses, and why the others are not used."""
+    refused = read_quarantine(corpus)
+    line = f"{corpus.n_rows:,} rows, {len(samples):,} distinct usable samples"
+    if refused.empty:
+        return line
+    # Numbers inside reasons (positions, counts) would make every reason one of its own.
+    counts = refused["reason"].str.replace(r"\d+", "#", regex=True).value_counts()
+    first = "; ".join(f"{count} × {reason}" for reason, count in counts.head(5).items())
+    return f"{line}\n{refused['row'].nunique():,} rows not used: {first}\nlisted in {corpus.directory / 'quarantine.csv'}"
 
 
 def _covered(corpus: "Corpus", config: RunConfig) -> list[str]:

@@ -14,7 +14,7 @@ from molbt.draws import mix_words
 from molbt.errors import DataError
 
 if TYPE_CHECKING:
-    from molbt.data.corpus import Corpus
+    from molbt.data.stored_corpus import Corpus
 
 
 @dataclass(frozen=True)

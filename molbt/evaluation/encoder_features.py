@@ -65,7 +65,7 @@ def encoder_features(
 
     Notes
     -----
-    The principal components are fitted on molecules of the encoder's own pretraining, which a run keeps in ``sample.parquet``. For a model
+    The principal components are fitted on molecules of the encoder's own pretraining, which a run keeps in ``sample.csv``. For a model
     without one they are fitted on the molecules that come with RDKit, and a note says so.
     """
     found = find_model(model)
@@ -88,9 +88,9 @@ def encoder_features(
 
 def _pretraining_sample(model: Path) -> tuple[list[str], list[str]]:
     """Return molecules to fit the principal components on, and a note on where they come from."""
-    path = model.parent / "sample.parquet"
+    path = model.parent / "sample.csv"
     if path.is_file():
-        smiles = pd.read_parquet(path)["smiles"].tolist()[:_PCA_MOLECULES]
+        smiles = pd.read_csv(path, dtype="str", keep_default_na=False)["smiles"].tolist()[:_PCA_MOLECULES]
         return smiles, [f"Principal components of the encoder's inputs were fitted on {len(smiles):,} molecules of its own pretraining."]
     smiles = embedded_molecules()["smiles"].tolist()[:_PCA_MOLECULES]
     return smiles, [

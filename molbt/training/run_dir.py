@@ -2,7 +2,7 @@
 
 Layout::
 
-    config.yaml   run.json   metrics.csv   spectra.jsonl
+    config.yaml   run.json   metrics.csv   spectra.jsonl   sample.csv
     checkpoints/step-000000120.safetensors, .sha256
     model/        what the run is for: config.json, model.safetensors, README.md
 
@@ -138,8 +138,9 @@ class RunDirectory:
         if resume and self.has_run:
             return
         entries = sorted(entry.name for entry in self.path.iterdir()) if self.path.is_dir() else []
-        # A run that was stopped before it was described has at most its configuration.
-        entries = [name for name in entries if name != ".lock" and not (resume and name.startswith(("config.yaml", "run.json.tmp")))]
+        # A run that was stopped before it was described has at most its configuration and its molecules.
+        early = ("config.yaml", "sample.csv", "run.json.tmp") if resume else ()
+        entries = [name for name in entries if name != ".lock" and not (early and name.startswith(early))]
         if entries:
             raise ConfigError(
                 f"expected a new or empty output directory, found {len(entries)} entries in {self.path} (for example {entries[0]}); "

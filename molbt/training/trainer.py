@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from molbt.config import RunConfig
 from molbt.data.corpus import Corpus, Progress, Samples, Source, is_corpus, prepare
+from molbt.data.quarantine import summarise_use
+from molbt.data.samples import drawn_molecules
 from molbt.errors import ConfigError, Interrupted, TrainingError
 from molbt.model.checkpoint import find_model, read_config, save_pretrained
 from molbt.model.twin_model import TwinModel
@@ -63,6 +65,7 @@ def pretrain(
     config: RunConfig | None = None,
     init: str | Path | None = None,
     resume: bool = False,
+    format: str | None = None,
     exclude: Sequence[str | Path] = (),
     n_jobs: int = 1,
     probe: Probe | None = None,
@@ -88,8 +91,10 @@ def pretrain(
         encoders. A resumed run remembers it.
     resume : bool
         Continue from the newest whole checkpoint; a finished run is returned as it is, and where none was begun one begins.
+    format : str, optional
+        The table's format where its name does not tell it.
     exclude : sequence of paths
-        Tables of molecules not to train on (see ``prepare``; ignored for a corpus, which has its own exclusions).
+        Tables of molecules not to train on (see ``prepare``); refused for a corpus, which has its own.
     n_jobs : int
         Worker processes for preparing; the result does not depend on it.
     probe : callable, optional
@@ -117,12 +122,15 @@ def pretrain(
                 claim.enter_context(run.claimed(resume=resume))
             begun = run.read_json("run.json") if run.has_run else None
             config = config or _default_config(begun, init)
-            corpus = _as_corpus(molecules, config, exclude, n_jobs, progress)
+            corpus = _as_corpus(molecules, config, format, exclude, n_jobs, progress)
             samples = corpus.samples(config)
+            if rank() == 0:
+                logger.info(summarise_use(corpus, samples))
             hardware = Hardware.resolve(config.trainer)
             record = describe_run(corpus, config, samples, hardware, init)
             if begun is None:
                 run.write_text("config.yaml", config.to_yaml())
+                run.write_text("sample.csv", drawn_molecules(corpus, config, samples).to_csv(index=False))
                 run.write_json("run.json", record)
             else:
                 if init is None:
@@ -306,13 +314,18 @@ def _default_config(begun: Mapping[str, Any] | None, init: str | Path | None) ->
 
 
 def _as_corpus(
-    molecules: Corpus | Source, config: RunConfig, exclude: Sequence[str | Path], n_jobs: int, progress: Progress | None
+    molecules: Corpus | Source,
+    config: RunConfig,
+    format: str | None,
+    exclude: Sequence[str | Path],
+    n_jobs: int,
+    progress: Progress | None,
 ) -> Corpus:
-    if isinstance(molecules, Corpus):
-        return molecules
-    if is_corpus(molecules):
-        return Corpus.open(molecules)  # type: ignore[arg-type]
-    return prepare(molecules, config, exclude=exclude, n_jobs=n_jobs, progress=progress)
+    if isinstance(molecules, Corpus) or is_corpus(molecules):
+        if exclude:
+            raise ConfigError("a prepared corpus has its own exclusions, received others; prepare it again: molbt prepare --exclude")
+        return molecules if isinstance(molecules, Corpus) else Corpus.open(molecules)  # type: ignore[arg-type]
+    return prepare(molecules, config, format=format, exclude=exclude, n_jobs=n_jobs, progress=progress)
 
 
 def _summary(row: Mapping[str, Any]) -> str:
