@@ -76,7 +76,7 @@ def encoder_features(
     hashes = {name: f"{read_config(path)['sha256']} {layer}" for name, path in (("embedding", found), ("untrained", untrained))}
     hashes["pca"] = hashlib.sha256("\n".join([hashes["untrained"], *sample]).encode()).hexdigest()
     featurizers = {
-        name: MoleculeFeaturizer(path, on_invalid="nan", n_jobs=n_jobs).fit()
+        name: MoleculeFeaturizer(path, output=layer, on_invalid="nan", n_jobs=n_jobs).fit()
         for name, path in (("untrained", untrained), ("embedding", found))
     }
     learned: dict[str, Embed] = {
