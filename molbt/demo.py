@@ -75,7 +75,6 @@ def run_demo(
     run = pretrain(corpus, directory / "run", config=config, resume=True, progress=progress)
     features = encoder_features(run.directory, directory, n_jobs=n_jobs)
     benchmark = TableBenchmark(activities, target="activity", split="random", repeats=repeats)
-    report_line = progress or (lambda label, done, total: None)
     results = evaluate(
         benchmark,
         control_features(features.learned, policy=features.policy, n_jobs=n_jobs),
@@ -83,7 +82,7 @@ def run_demo(
         n_jobs=n_jobs,
         results_path=directory / "results.csv",
         identities=features.identities,
-        progress=lambda line: report_line(f"evaluating {line}", 0, 0),
+        progress=logger.info,
     )
     notes = [
         f"{int(corpus.excluded('smiles').sum())} molecules of the activity series also occur among the pretraining molecules; "

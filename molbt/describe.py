@@ -39,7 +39,10 @@ def directory(path: Path) -> str:
                 return "\n".join(describe(path, content))
             except (KeyError, TypeError, json.JSONDecodeError) as error:
                 raise DataError(f"{path / name} was not written by this version of molbt ({error!r}); make it again") from error
-    raise DataError(f"expected a run, model, corpus or predictor at {path}, found none of their files")
+    raise DataError(
+        f"expected a run, model, corpus or predictor at {path}, found none of their files; name a directory that molbt pretrain, prepare "
+        "or fit wrote"
+    )
 
 
 def _run(path: Path, content: dict[str, Any]) -> list[str]:
@@ -73,12 +76,21 @@ def _corpus(path: Path, content: dict[str, Any]) -> list[str]:
 
 
 def _predictor(path: Path, content: dict[str, Any]) -> list[str]:
-    head = content["head"]
+    head, facts = content["head"], dict(content["facts"])
+    metric = "RMSE" if head["task_type"] == "regression" else "ROC AUC"
+    folds = facts.pop("folds") if isinstance(facts.get("folds"), dict) else {}  # facts are the caller's own; those of molbt fit have it
     return [
         f"predictor: {path}",
         f"{head['task_type']} with head {head['name']} on {content['features']}, {head['counts']['n_train']:,} training rows",
-        *(f"{name}: {value}" for name, value in content["facts"].items()),
+        *(f"{name}: {value}" for name, value in facts.items()),
+        *(f"{metric} in {len(values)} random folds, {name}: {_mean(values)}" for name, values in folds.items()),
     ]
+
+
+def _mean(values: list[float | None]) -> str:
+    """The mean of the folds' scores; a fold that had none was saved as null."""
+    known = [value for value in values if value is not None]
+    return f"{sum(known) / len(known):.4f}" if known else "undefined"
 
 
 def _views(config: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import typer
 
 from molbt.cli.app import app
 from molbt.cli.options import Jobs, OptionalModel, RandomState, is_quiet
-from molbt.cli.progress import ProgressDisplay, progress
+from molbt.cli.progress import progress
 
 if TYPE_CHECKING:
     from molbt.evaluation.benchmarks.base import Benchmark
@@ -33,17 +33,6 @@ def _build_benchmark(name: str, options: dict[str, Any]) -> "Benchmark":
     return benchmark(**given)
 
 
-def _show_cells(display: ProgressDisplay, n_done: list[int]) -> Any:
-    def show(line: str) -> None:
-        n_done[0] += 1
-        if display.on_terminal:
-            display(line, n_done[0], 0)
-        elif not display.quiet:
-            typer.echo(line, err=True)
-
-    return show
-
-
 @app.command()
 def evaluate(
     context: typer.Context,
@@ -65,12 +54,15 @@ def evaluate(
     """Print the table of a benchmark: an encoder beside all its controls, with paired intervals over tasks."""
     from molbt import registry
     from molbt.data.sources import data_dir as find_data
+    from molbt.errors import ConfigError
     from molbt.evaluation.controls import CONTROL, control_features
     from molbt.evaluation.encoder_features import encoder_features
     from molbt.evaluation.protocol import evaluate as run_protocol
     from molbt.report.page import write_report
     from molbt.report.tables import text_table
 
+    if model is None and layer != "embedding":
+        raise ConfigError(f"--layer {layer} is an output of an encoder, received no --model; pass --model runs/a")
     found = registry.find("benchmarks", benchmark)
     if "data_dir" in inspect.signature(found).parameters:
         data_dir = find_data(data_dir)
@@ -90,7 +82,7 @@ def evaluate(
             n_jobs=jobs,
             results_path=output / "results.csv",
             identities=features.identities if features else None,
-            progress=_show_cells(display, [0]),
+            progress=display.line,
         )
     cells = set(zip(results["features"], results["head"], strict=True))
     control = CONTROL if CONTROL in cells else ("counts", str(results["head"].iloc[0]))
@@ -103,12 +95,17 @@ def evaluate(
         control=control,
         metric=metric,
         published=published,
-        run_directory=model if model is not None and (model / "run.json").is_file() else None,
+        run_directory=_run_of(model) if model is not None else None,
         notes=features.notes if features else (),
         label_unit=built.label_unit,
     )
     typer.echo(text_table(results, control, metric, published=published, label_unit=built.label_unit))
     typer.echo(f"report: {report}")
+
+
+def _run_of(model: Path) -> Path | None:
+    """Return the run that a model belongs to, whether the run or the model in it was named; None for a model on its own."""
+    return next((path for path in (model, model.parent) if (path / "run.json").is_file()), None)
 
 
 @app.command()

@@ -37,6 +37,7 @@ def featurize(
     from molbt.featurizer import MoleculeFeaturizer
 
     output_format(output)
+    _refuse_own_input(table, output)
     with progress(quiet=is_quiet(context)) as display:
         featurizer = MoleculeFeaturizer(model, view=view, output=layer, on_invalid="nan", n_jobs=jobs, device=device).fit()
         read = read_table(table, format=format)
@@ -78,7 +79,9 @@ def fit(
     """Fit a predictor, and show beside it what plain fingerprints reach in the same folds."""
     from molbt.data.tables import numeric_column, read_table, require_column
     from molbt.predict.predictor import Predictor
+    from molbt.predict.saved_predictor import check_new_directory
 
+    check_new_directory(output)
     features = features or ("counts" if model is None else "counts+embedding")
     read = read_table(table, format=format)
     column = smiles_column or "smiles"
@@ -127,6 +130,7 @@ def predict(
     from molbt.predict.predictor import Predictor
 
     output_format(output)
+    _refuse_own_input(table, output)
     with progress(quiet=is_quiet(context)) as display:
         loaded = Predictor.load(predictor, n_jobs=jobs)
         read = read_table(table, format=format)
@@ -144,6 +148,14 @@ def predict(
         display("predicting", len(values), len(values))
         write_table(_beside(read.frame, pd.DataFrame({"prediction": predictions, "molbt_reason": reasons})), output)
     typer.echo(f"{len(values):,} rows, {len(refused):,} refused (no prediction, with a reason in molbt_reason): {output}")
+
+
+def _refuse_own_input(table: Path, output: Path) -> None:
+    """Raise ConfigError when the output would replace the input: the text of rows that the reader refused is nowhere else."""
+    from molbt.errors import ConfigError
+
+    if output.exists() and table.exists() and output.samefile(table):
+        raise ConfigError(f"expected another file for the output, {output} is the input itself; choose another name")
 
 
 def _beside(read: "pd.DataFrame", added: "pd.DataFrame") -> "pd.DataFrame":

@@ -16,6 +16,8 @@ from molbt.errors import ConfigError, Interrupted, MolbtError
 # Typer carries its own copy of click in some versions and uses the package in others; the base of its public exception is right in both.
 _UsageError: type[Any] = typer.BadParameter.__mro__[2]
 
+_OF_EVERY_COMMAND = ("--debug", "--quiet", "-q")
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
@@ -26,9 +28,9 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code (what tests call)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    # These may stand anywhere; the application itself takes them in front of the command.
+    ordered = sorted(arguments, key=lambda argument: argument not in _OF_EVERY_COMMAND)
     try:
-        # --debug may stand anywhere; the application itself takes it in front of the command.
-        ordered = ["--debug", *(a for a in arguments if a != "--debug")] if debug else arguments
         code = app(ordered, standalone_mode=False)
         return code if isinstance(code, int) else 0
     except typer.Abort:
@@ -45,9 +47,10 @@ def run(arguments: list[str] | None = None) -> int:
     except MolbtError as error:
         return _fail(str(error), 1, debug)
     except KeyboardInterrupt:
-        return _fail("interrupted before anything could be saved", 130, debug)
+        return _fail("interrupted; run the same command again, what is finished is not done twice", 130, debug)
     except OSError as error:
-        return _fail(str(error), 1, debug)
+        what = f"cannot use {error.filename}: {error.strerror}; check the path, its permissions and the space left"
+        return _fail(what if error.filename is not None else str(error), 1, debug)
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

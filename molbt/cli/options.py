@@ -5,9 +5,16 @@ from typing import Annotated
 
 import typer
 
+
+def _check_jobs(jobs: int) -> int:
+    if jobs < 1 and jobs != -1:
+        raise typer.BadParameter(f"expected 1 or more worker processes, or -1 for all cores, received {jobs}")
+    return jobs
+
+
 Model = Annotated[Path, typer.Option("--model", help="A run or model directory.")]
 OptionalModel = Annotated[Path | None, typer.Option("--model", help="A run or model directory.")]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Worker processes for reading molecules; -1 uses all cores.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Worker processes for reading molecules; -1 uses all cores.", callback=_check_jobs)]
 SmilesColumn = Annotated[str | None, typer.Option("--smiles-column", help="Column that holds the SMILES; smiles by default.")]
 Format = Annotated[str | None, typer.Option("--format", help="csv, tsv, smi, sdf or parquet, where the name does not tell it.")]
 Config = Annotated[Path | None, typer.Option("--config", help="The run's YAML file.")]

@@ -74,14 +74,11 @@ def pretrain(
     jobs: Jobs = 1,
 ) -> None:
     """Pretrain an encoder on a file of molecules."""
-    from molbt.config import RunConfig
     from molbt.training.trainer import pretrain as pretrain_model
 
-    untouched = config is None and preset is None and not changes
-    if resume and untouched and (output / "config.yaml").is_file():
-        settings = RunConfig.from_yaml(output / "config.yaml")
-    else:
-        settings = _configuration(config, preset, changes or [], smiles_column, init)
+    if resume and config is None and preset is None and (output / "config.yaml").is_file():
+        config = output / "config.yaml"
+    settings = _configuration(config, preset, changes or [], smiles_column, init)
     with progress(quiet=is_quiet(context)) as display:
         result = pretrain_model(
             molecules,

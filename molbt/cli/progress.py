@@ -31,6 +31,19 @@ class ProgressDisplay:
             self._last_line = time.monotonic()
             print(f"{label}: {done:,} of {total:,}" if total else f"{label}: {done:,}", file=sys.stderr, flush=True)
 
+    def line(self, text: str) -> None:
+        """Show what was just finished of a piece of work that has no known end: beside a running count, or as a line of its own."""
+        if self.quiet:
+            return
+        if not self.on_terminal:
+            print(text, file=sys.stderr, flush=True)
+            return
+        if self._bar is None or self._bar.total is not None:
+            self.close()
+            self._bar = tqdm(file=sys.stderr, unit=" results", bar_format="{n_fmt} results in {elapsed}  {desc}")
+        self._bar.set_description_str(text, refresh=False)
+        self._bar.update()
+
     def _draw(self, label: str, done: int, total: int) -> None:
         # A training epoch is a new label of the same bar: the total stays.
         if self._bar is None or (self._bar.total or 0) != total or done < self._bar.n:

@@ -155,9 +155,11 @@ class Corpus:
         self._check_column(view)
         directory = self.directory / "prepared" / self.preparation_key(view)
         if not directory.is_dir():
+            other = self.manifest["molbt"]
+            made_by = f" (it was made by molbt {other}, this is {__version__})" if other != __version__ else ""
             raise DataError(
                 f"{self.directory} has no columns for modality {view.modality!r} of column {view.column!r} with these parameters "
-                f"(it was made by molbt {self.manifest['molbt']}, this is {__version__}); {_REMEDY}"
+                f"{made_by}; {_REMEDY}"
             )
         return directory
 

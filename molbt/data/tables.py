@@ -164,6 +164,9 @@ def require_column(frame_or_columns: pd.DataFrame | Iterable[str], name: str, so
     columns = [str(column) for column in frame_or_columns]
     if name in columns:
         return
+    for separator, remedy in (("\t", "read it with --format tsv"), (";", "save it with commas")):
+        if len(columns) == 1 and name in [part.strip() for part in columns[0].split(separator)]:
+            raise DataError(f"column {name!r} is not in {source}: its header {columns[0]!r} is separated by {separator!r}; {remedy}")
     by_case = {column.casefold(): column for column in columns}
     close = [by_case[key] for key in difflib.get_close_matches(name.casefold(), by_case, n=1)]
     shown = ", ".join(columns[:_NAMES_SHOWN]) + (f" and {len(columns) - _NAMES_SHOWN} more" if len(columns) > _NAMES_SHOWN else "")

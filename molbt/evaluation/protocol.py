@@ -78,6 +78,7 @@ def evaluate(
         finished = ResultsFile.open(Path(results_path), settings)
     rows: list[dict[str, Any]] = []
     usable: dict[tuple[str, str], list[str]] = {}
+    told: set[tuple[str, bytes]] = set()
     for task in benchmark.tasks():
         metrics = benchmark.metrics(task)
         for name, builder in feature_sets:
@@ -89,7 +90,7 @@ def evaluate(
                 cell = (benchmark.name, task.name, task.split, task.repeat, name, head_name)
                 scored = finished.rows(cell, metrics) if finished else None
                 if scored is None:
-                    features = _built(builder, name, task) if features is None else features
+                    features = _built(builder, name, task, told) if features is None else features
                     head = build_head(head_name, task.task_type, random_state=random_state + task.repeat, n_jobs=n_jobs)
                     scored = [dict(zip(RESULT_COLUMNS, (*cell, *result), strict=True)) for result in _scores(task, features, head, metrics)]
                     if finished:
@@ -109,14 +110,16 @@ def _usable_heads(features: FeatureSet, heads: Sequence[str], task_type: str) ->
     return [name for name in heads if task_type in HEADS[name].task_types and build_head(name, task_type).supports(features)]
 
 
-def _built(builder: Builder, name: str, task: Task) -> FeatureSet:
+def _built(builder: Builder, name: str, task: Task, told: set[tuple[str, bytes]]) -> FeatureSet:
     features = builder(task.smiles)
     if features.n_rows != len(task.frame):
         raise ShapeError(
             f"the features {name!r} must have one row for each of the {len(task.frame)} rows of {task.name}, got {features.n_rows}"
         )
     refused = int((~features.valid).sum())
-    if refused:
+    rows = (task.name, features.valid.tobytes())
+    if refused and rows not in told:  # as a rule all features refuse the same rows, in each repeat: once is enough
+        told.add(rows)
         logger.warning("%s: %d of %d rows have no features %r and are left out", task.name, refused, features.n_rows, name)
     return features
 

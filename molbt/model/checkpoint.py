@@ -104,6 +104,8 @@ def find_model(path: str | Path) -> Path:
     for candidate in (path, path / "model"):
         if (candidate / "config.json").is_file():
             return candidate
+    if (path / "run.json").is_file():
+        raise CheckpointError(f"expected a finished run at {path}, which has no model yet; go on: molbt pretrain FILE --resume -o {path}")
     state = "is empty or holds no model" if path.exists() else "does not exist"
     raise CheckpointError(f"expected a model or a finished run at {path}, which {state}; make one with: molbt pretrain FILE -o {path}")
 

@@ -56,12 +56,7 @@ class TwinModel(nn.Module):
         ConfigError
             If it builds other encoders or projectors, or prepares their inputs otherwise; the message holds each difference.
         """
-        changed = differences(architecture(self.config), architecture(config))
-        if changed:
-            raise ConfigError(
-                "the model to start from has other networks than the configuration: " + "; ".join(changed) + ". "
-                "Keep these settings as they are in the model's config.json, or train a new model"
-            )
+        check_same_networks(self.config, config)
         self.config = config
         self.modalities = {name: view.build_modality() for name, view in config.views.items()}
 
@@ -118,6 +113,16 @@ def architecture(config: RunConfig) -> dict[str, Any]:
         for (name, view), key in zip(config.views.items(), encoder_keys(config).values(), strict=True)
     }
     return {part: settings[part] for part in ("encoder", "projector", "molecules")} | {"views": views}
+
+
+def check_same_networks(model: RunConfig, wanted: RunConfig) -> None:
+    """Raise ConfigError, with each difference, unless a model's networks and the inputs they were made for are those of a configuration."""
+    changed = differences(architecture(model), architecture(wanted))
+    if changed:
+        raise ConfigError(
+            "the model to start from has other networks than the configuration: " + "; ".join(changed) + ". "
+            "Keep these settings as they are in the model's config.json, or train a new model"
+        )
 
 
 def _build_encoder(modality: Modality, parameters: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> Encoder:

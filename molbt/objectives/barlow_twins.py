@@ -74,8 +74,8 @@ class BarlowTwins(Objective):
 
     Notes
     -----
-    Terms: ``loss``, ``invariance``, ``redundancy`` (not weighted), ``mean_diagonal``, ``rms_off_diagonal``, ``sampling_floor`` (λ times the
-    redundancy that sampling noise alone gives: a loss near it has nothing left to learn from this batch size) and ``dead_columns``.
+    Terms: ``loss`` is ``invariance`` plus ``redundancy`` (weighted with λ); ``sampling_floor`` is the weighted redundancy that sampling noise
+    alone gives: a loss near it has nothing left to learn from this batch size. Then ``mean_diagonal``, ``rms_off_diagonal``, ``dead_columns``.
     It has no running statistics: in validation, too, a batch is standardised by its own.
 
     References
@@ -116,12 +116,13 @@ class BarlowTwins(Objective):
         )
         projection_dim = len(terms.diagonal)
         lambda_ = self._lambda(projection_dim)
-        loss = terms.invariance + lambda_ * terms.redundancy
+        redundancy = lambda_ * terms.redundancy
+        loss = terms.invariance + redundancy
         n_off_diagonal = max(projection_dim * (projection_dim - 1), 1)
         logged = {
             "loss": loss,
             "invariance": terms.invariance,
-            "redundancy": terms.redundancy,
+            "redundancy": redundancy,
             "mean_diagonal": terms.diagonal.mean(),
             "rms_off_diagonal": (terms.redundancy.clamp(min=0) / n_off_diagonal).sqrt(),
             "sampling_floor": torch.full_like(loss, lambda_ * terms.redundancy_floor),

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score, root_mean_squared_error
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from molbt.errors import DataError
+from molbt.errors import ConfigError, DataError
 
 
 def random_folds(labels: np.ndarray, task_type: str, n_splits: int, random_state: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -16,14 +16,21 @@ def random_folds(labels: np.ndarray, task_type: str, n_splits: int, random_state
 
     Raises
     ------
+    ConfigError
+        If fewer than two folds were asked for.
     DataError
-        If there are fewer than three labels or two of a class, or fewer than two folds were asked for.
+        If there are fewer than three labels, or fewer than two of a class.
     """
     is_regression = task_type == "regression"
     most = len(labels) if is_regression else min(int((labels == 0).sum()), int((labels == 1).sum()))
-    if len(labels) < 3 or most < 2 or n_splits < 2:
+    if n_splits < 2:
+        raise ConfigError(f"cross-validation needs two or more folds, received {n_splits}; ask for more, or leave it out (--folds 0)")
+    if len(labels) < 3 or most < 2:
         needed = "three or more labelled rows" if is_regression else "two or more rows of each class"
-        raise DataError(f"cross-validation needs two or more folds and {needed}, received {n_splits} folds and {len(labels)} labels")
+        raise DataError(
+            f"cross-validation needs {needed}, received {len(labels)} labels"
+            f"{'' if is_regression else f', {most} of the smaller class'}; leave it out (--folds 0)"
+        )
     splitter = KFold if is_regression else StratifiedKFold
     return list(splitter(min(n_splits, most), shuffle=True, random_state=random_state).split(labels[:, None], labels))
 

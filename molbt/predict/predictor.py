@@ -23,7 +23,15 @@ from molbt.predict.features import FeatureBuilder, feature_builders, parse_featu
 from molbt.predict.head import Head
 from molbt.predict.heads import build_head
 from molbt.predict.saved_heads import read_head, write_head
-from molbt.predict.saved_predictor import FORMAT, FORMAT_VERSION, check_model, copy_model, read_description, write_description
+from molbt.predict.saved_predictor import (
+    FORMAT,
+    FORMAT_VERSION,
+    check_model,
+    check_new_directory,
+    copy_model,
+    read_description,
+    write_description,
+)
 
 
 class Predictor(BaseEstimator):
@@ -124,6 +132,8 @@ class Predictor(BaseEstimator):
 
         Raises
         ------
+        ConfigError
+            If fewer than two folds were asked for.
         DataError
             If there are fewer than three labelled rows, or fewer than two of a class.
         """
@@ -162,8 +172,7 @@ class Predictor(BaseEstimator):
         if not hasattr(self, "_labels"):
             raise CheckpointError("this predictor was loaded, and its training rows are not all kept; copy its directory instead")
         directory = Path(directory)
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise ConfigError(f"expected a new or empty directory for the predictor, {directory} is not empty; choose another")
+        check_new_directory(directory)
         directory.parent.mkdir(parents=True, exist_ok=True)
         temporary = directory.with_name(f"{directory.name}.tmp.{os.getpid()}")
         temporary.mkdir()

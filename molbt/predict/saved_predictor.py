@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from molbt.config_text import describe_problems
 from molbt.data.files import atomic_write, sha256_of
-from molbt.errors import CheckpointError
+from molbt.errors import CheckpointError, ConfigError
 from molbt.featurizer import MoleculeFeaturizer
 from molbt.model.checkpoint import find_model
 from molbt.predict.saved_heads import Sha256
@@ -36,6 +36,13 @@ class _Description(BaseModel):
     model_sha256: dict[Literal["config.json", "model.safetensors", "README.md"], Sha256] | None
     versions: dict[str, str]
     facts: dict[str, Any]
+
+
+def check_new_directory(directory: str | Path) -> None:
+    """Raise ConfigError unless a directory is new or empty: a command asks before the work, ``Predictor.save`` again after it."""
+    directory = Path(directory)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConfigError(f"expected a new or empty directory for the predictor, {directory} is not empty; choose another")
 
 
 def copy_model(featurizer: MoleculeFeaturizer, directory: Path) -> dict[str, str]:

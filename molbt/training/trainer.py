@@ -20,7 +20,7 @@ from molbt.data.quarantine import summarise_use
 from molbt.data.samples import drawn_molecules
 from molbt.errors import ConfigError, Interrupted, TrainingError
 from molbt.model.checkpoint import find_model, read_config, save_pretrained
-from molbt.model.twin_model import TwinModel
+from molbt.model.twin_model import TwinModel, check_same_networks
 from molbt.nn.collectives import rank, world_size
 from molbt.objectives.base import StepContext, Views
 from molbt.training.batches import GlobalBatch, SampleStore
@@ -122,6 +122,8 @@ def pretrain(
                 claim.enter_context(run.claimed(resume=resume))
             begun = run.read_json("run.json") if run.has_run else None
             config = config or _default_config(begun, init)
+            if begun is None and init is not None:  # before the directory is taken by a run that cannot start
+                check_same_networks(_default_config(None, init), config)
             corpus = _as_corpus(molecules, config, format, exclude, n_jobs, progress)
             samples = corpus.samples(config)
             if rank() == 0:

@@ -142,6 +142,33 @@ def test_featurize_refuses_an_output_it_cannot_write_before_the_work(smi, tiny_r
     assert "does not exist" in capsys.readouterr().err
 
 
+def test_featurize_refuses_to_replace_its_input(tiny_run, tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("smiles,y\nCCO,1\nCCN,2,3\n")  # the cells of the second row are nowhere else
+    assert run(["featurize", str(tmp_path / "t.csv"), "--model", str(tiny_run), "-o", str(tmp_path / "." / "t.csv")]) == 2
+    assert "is the input itself" in capsys.readouterr().err
+    assert (tmp_path / "t.csv").read_text().endswith("CCN,2,3\n")
+
+
+def test_an_unfinished_run_is_no_model_and_is_told_how_to_become_one(tmp_path, smi, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    assert run(["featurize", str(smi), "--model", str(tmp_path / "run"), "-o", str(tmp_path / "f.csv")]) == 1
+    assert "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("jobs", ["0", "-2"])
+def test_a_number_of_workers_that_is_none_is_a_usage_error(smi, tiny_run, tmp_path, capsys, jobs):
+    assert run(["featurize", str(smi), "--model", str(tiny_run), "-o", str(tmp_path / "f.csv"), "--jobs", jobs]) == 2
+    assert "-1 for all cores" in capsys.readouterr().err
+
+
+def test_fit_refuses_a_used_directory_before_the_work(tmp_path, capsys):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "thesis.txt").write_text("mine")
+    assert run(["fit", str(tmp_path / "never_read.csv"), "--target", "y", "-o", str(tmp_path / "p")]) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
 def test_featurize_refuses_a_missing_model(smi, tmp_path, capsys):
     assert run(["featurize", str(smi), "--model", str(tmp_path / "none"), "-o", str(tmp_path / "f.csv")]) == 1
     assert "molbt pretrain" in capsys.readouterr().err
@@ -176,6 +203,10 @@ def test_fit_shows_the_control_and_predict_keeps_rows(measured, tiny_run, tmp_pa
     assert np.isnan(predicted["prediction"][3])
     assert isinstance(predicted["molbt_reason"][3], str)
     assert predicted["prediction"].drop(3).notna().all()
+    folds = json.loads((tmp_path / "p" / "predictor.json").read_text())["facts"]["folds"]["counts"]
+    capsys.readouterr()
+    assert run(["info", str(tmp_path / "p")]) == 0
+    assert f"RMSE in 3 random folds, counts: {sum(folds) / 3:.4f}" in capsys.readouterr().out
     known = predicted.drop(3)
     assert np.corrcoef(known["prediction"], known["logp"])[0, 1] > 0.9  # its own training rows: it has learned something
 
@@ -243,12 +274,24 @@ def test_usage_errors_exit_with_2(capsys):
     assert "molbt" in capsys.readouterr().out
 
 
+def test_quiet_may_stand_behind_the_command(smi, tiny_run, tmp_path, capsys):
+    assert run(["pretrain", str(smi), "--init", str(tiny_run), "-o", str(tmp_path / "run"), "--set", "trainer.epochs=1", "-q"]) == 0
+    assert "epoch 1" not in capsys.readouterr().err
+
+
+def test_a_file_system_error_names_the_path_and_what_to_do(smi, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MOLBT_CACHE", str(tmp_path / "file" / "cache"))
+    assert run(["pretrain", str(smi), "-o", str(tmp_path / "run"), *SMALL]) == 1
+    assert re.fullmatch(r"molbt: cannot use .*file/cache.*: Not a directory; check the path.*\n", capsys.readouterr().err)
+
+
 def test_debug_shows_a_traceback(tmp_path, capsys):
     assert run(["info", str(tmp_path), "--debug"]) == 1
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_terminated_run_saves_exits_130_and_resumes_to_the_same_model(smi, tmp_path):
+def test_a_terminated_run_saves_exits_130_and_resumes_to_the_same_model(smi, tmp_path, capsys):
     command = [sys.executable, "-m", "molbt", "pretrain", str(smi), *SMALL, "--set", "trainer.epochs=100"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     stopped = subprocess.Popen([*command, "-o", str(tmp_path / "run")], stderr=subprocess.PIPE, text=True, env=environment)
@@ -261,8 +304,14 @@ def test_a_terminated_run_saves_exits_130_and_resumes_to_the_same_model(smi, tmp
     assert stopped.returncode == 130
     assert "--resume" in error
     assert not (tmp_path / "run" / "model").exists()
-    # Without --config and --set, --resume takes the settings of the run itself.
-    assert run(["-q", "pretrain", str(smi), "-o", str(tmp_path / "run"), "--resume"]) == 0
+    # Without --config and --preset, --resume takes the settings of the run itself; what is changed beside them is refused by name.
+    resume = ["-q", "pretrain", str(smi), "-o", str(tmp_path / "run"), "--resume"]
+    capsys.readouterr()
+    assert run([*resume, "--set", "trainer.epochs=50"]) == 2
+    assert "other settings: trainer.epochs: 100 -> 50. Resume" in capsys.readouterr().err
+    assert run([*resume, "--smiles-column", "structure"]) == 1
+    assert "column 'structure' is not in" in capsys.readouterr().err
+    assert run(resume) == 0
     assert run(["-q", "pretrain", str(smi), "-o", str(tmp_path / "whole"), *SMALL, "--set", "trainer.epochs=100"]) == 0
     resumed, whole = ((tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("run", "whole"))
     assert resumed == whole

@@ -406,6 +406,16 @@ def test_iter_frame_counts_rows_from_zero():
         (["y", "simles"], "--smiles-column", "column 'smiles' is not in assays.csv (columns: y, simles); pass --smiles-column simles"),
         (["x", "y"], "--smiles-column", "column 'smiles' is not in assays.csv (columns: x, y); pass --smiles-column NAME"),
         (["Smiles"], "views.a.column", "column 'smiles' is not in assays.csv (columns: Smiles); change views.a.column to 'Smiles'"),
+        (
+            ["smiles;y"],
+            "--smiles-column",
+            "column 'smiles' is not in assays.csv: its header 'smiles;y' is separated by ';'; save it with commas",
+        ),
+        (
+            ["y\tsmiles"],
+            "--smiles-column",
+            r"column 'smiles' is not in assays.csv: its header 'y\tsmiles' is separated by '\t'; read it with --format tsv",
+        ),
     ],
 )
 def test_a_missing_column_is_named_with_the_closest(columns, option, message):

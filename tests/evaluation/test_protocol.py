@@ -106,7 +106,9 @@ def test_evaluate_leaves_refused_test_rows_out_and_says_so(caplog) -> None:
         return FeatureSet("length", features.blocks, valid)
 
     with caplog.at_level(logging.WARNING):
-        results = evaluate(MadeBenchmark(), [("length", builder)], ["ridge"])
+        results = evaluate(MadeBenchmark(), [("length", builder), ("again", builder)], ["ridge"])
+    # Once for the same rows of a task, whatever the features and the repeat.
+    assert [record.message.partition(":")[0] for record in caplog.records if "have no features" in record.message] == ["first", "second"]
     task = next(MadeBenchmark().tasks())
     usable = np.array([len(text) % 7 > 0 for text in task.smiles])
     row = results.iloc[0]

@@ -220,10 +220,10 @@ def test_barlow_twins_under_autocast_computes_in_float32(form):
 def test_barlow_twins_of_half_precision_projections_is_that_of_their_float32_copies(dtype):
     # 512² squared correlations above 65504 in all would overflow float16.
     views = two_views(4, 512, dtype=dtype)
-    output = BarlowTwins(form="matrix").loss(*views)
+    output = BarlowTwins(redundancy_lambda=1.0, form="matrix").loss(*views)
     assert output.loss.dtype == torch.float32
     assert output.terms["redundancy"] > 65504
-    assert torch.equal(output.loss, BarlowTwins(form="matrix").loss(*(view.float() for view in views)).loss)
+    assert torch.equal(output.loss, BarlowTwins(redundancy_lambda=1.0, form="matrix").loss(*(view.float() for view in views)).loss)
 
 
 def test_barlow_twins_weight_is_lambda_times_width():
@@ -237,6 +237,8 @@ def test_barlow_twins_weight_is_lambda_times_width():
     ):
         terms = BarlowTwins(**options).loss(*views).terms
         assert terms["loss"].item() == pytest.approx(invariance + lambda_ * redundancy, rel=1e-12)
+        assert terms["redundancy"].item() == pytest.approx(lambda_ * redundancy, rel=1e-12)
+        assert terms["loss"].item() == pytest.approx((terms["invariance"] + terms["redundancy"]).item(), rel=1e-12)
         assert terms["sampling_floor"].item() == pytest.approx(lambda_ * 16 * 15 / 8, rel=1e-12)
 
 

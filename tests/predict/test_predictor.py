@@ -401,11 +401,17 @@ def test_folds_follow_the_rarer_class_and_the_number_of_rows():
     assert [test.tolist() for _, test in folds] == [t.tolist() for _, t in KFold(3, shuffle=True, random_state=1).split(values)]
 
 
-@pytest.mark.parametrize(("labels", "n_splits"), [([1.5, 2], 5), ([0, 0, 0, 1], 5), ([0, 0, 0], 5), ([1, 2, 3.5], 1), ([np.nan] * 3, 5)])
+@pytest.mark.parametrize(("labels", "n_splits"), [([1.5, 2], 5), ([0, 0, 0, 1], 5), ([0, 0, 0], 5), ([np.nan] * 3, 5)])
 def test_too_few_labels_for_folds_are_an_error(labels, n_splits):
     smiles = ["CCO", "CCN", "CCC", "CCCC"][: len(labels)]
-    with pytest.raises(DataError, match="cross-validation needs two or more folds"):
+    with pytest.raises(DataError, match=r"cross-validation needs t.* or more .*leave it out \(--folds 0\)"):
         Predictor(features="counts").cross_validate(smiles, labels, features=["counts"], n_splits=n_splits)
+
+
+@pytest.mark.parametrize("n_splits", [1, 0, -1])
+def test_fewer_than_two_folds_are_an_error(n_splits):
+    with pytest.raises(ConfigError, match=f"two or more folds, received {n_splits}"):
+        Predictor(features="counts").cross_validate(["CCO", "CCN", "CCC"], [1, 2, 3.5], features=["counts"], n_splits=n_splits)
 
 
 def test_a_fold_without_a_usable_row_has_no_score():

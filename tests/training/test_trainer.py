@@ -251,6 +251,7 @@ def test_run_refuses_to_start_from_a_model_with_other_networks(first, tmp_path, 
     corpus = prepare(nci_smiles(100), config, directory=tmp_path / "corpus")
     with pytest.raises(ConfigError, match=difference):
         pretrain(corpus, tmp_path / "run", config=config, init=first)
+    pretrain(corpus, tmp_path / "run", config=config)  # the directory was not taken by the run that could not start
 
 
 def test_adapted_run_may_augment_and_train_otherwise(first, tmp_path):
