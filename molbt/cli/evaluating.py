@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from molbt.cli.app import app
-from molbt.cli.options import Jobs, OptionalModel, RandomState, is_quiet
+from molbt.cli.options import HEADS_HELP, Format, Jobs, OptionalModel, RandomState, is_quiet
 from molbt.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -24,13 +24,17 @@ def _build_benchmark(name: str, options: dict[str, Any]) -> "Benchmark":
     given = {option: value for option, value in options.items() if value is not None}
     for option in given:
         if option not in accepted:
-            taken = ", ".join("--" + other.replace("_", "-") for other in accepted if other in options)
-            raise ConfigError(f"benchmark {name!r} does not take --{option.replace('_', '-')}; it takes {taken}")
+            taken = ", ".join(_option_name(other) for other in accepted if other in options)
+            raise ConfigError(f"benchmark {name!r} does not take {_option_name(option)}; it takes {taken}")
     missing = [option for option, parameter in accepted.items() if parameter.default is inspect.Parameter.empty and option not in given]
     if missing:
-        wanted = ", ".join("a table" if option == "path" else "--" + option.replace("_", "-") for option in missing)
+        wanted = ", ".join(_option_name(option) for option in missing)
         raise ConfigError(f"benchmark {name!r} needs {wanted}; see molbt evaluate --help")
     return benchmark(**given)
+
+
+def _option_name(option: str) -> str:
+    return "a file" if option == "path" else "--" + option.replace("_", "-")
 
 
 @app.command()
@@ -42,12 +46,13 @@ def evaluate(
     model: OptionalModel = None,
     layer: Annotated[str, typer.Option("--layer", help="embedding, or an earlier layer such as hidden_1.")] = "embedding",
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder of the public data sets; or the variable MOLBT_DATA.")] = None,
-    target: Annotated[str | None, typer.Option("--target", help="Column to predict (table).")] = None,
+    target: Annotated[str | None, typer.Option("--target", help="Column to predict, or several separated by commas (table).")] = None,
     smiles_column: Annotated[str | None, typer.Option("--smiles-column", help="Column that holds the SMILES (table).")] = None,
+    format: Format = None,
     split: Annotated[str | None, typer.Option("--split", help="random, scaffold or scaffold_random (table).")] = None,
     repeats: Annotated[int | None, typer.Option("--repeats", help="Number of splits (table).")] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="First so many tasks only.")] = None,
-    heads: Annotated[str, typer.Option("--heads", help="Heads, separated by commas.")] = "tanimoto_svm,lightgbm",
+    heads: Annotated[str, typer.Option("--heads", help=f"Separated by commas: {HEADS_HELP}")] = "tanimoto_svm,lightgbm",
     random_state: RandomState = 0,
     jobs: Jobs = 1,
 ) -> None:
@@ -67,9 +72,16 @@ def evaluate(
     if "data_dir" in inspect.signature(found).parameters:
         data_dir = find_data(data_dir)
     options = {
-        "path": path, "data_dir": data_dir, "target": target, "smiles_column": smiles_column, "split": split, "repeats": repeats,
-        "limit": limit, "random_state": random_state if "random_state" in inspect.signature(found).parameters else None,
-    }  # fmt: skip
+        "path": path,
+        "data_dir": data_dir,
+        "target": [name.strip() for name in target.split(",")] if target else None,
+        "smiles_column": smiles_column,
+        "format": format,
+        "split": split,
+        "repeats": repeats,
+        "limit": limit,
+        "random_state": random_state if "random_state" in inspect.signature(found).parameters else None,
+    }
     built = _build_benchmark(benchmark, options)
     output.mkdir(parents=True, exist_ok=True)
     with progress(quiet=is_quiet(context)) as display:
@@ -88,6 +100,9 @@ def evaluate(
     control = CONTROL if CONTROL in cells else ("counts", str(results["head"].iloc[0]))
     metric = str(results["metric"].iloc[0])
     published = built.published()
+    notes = features.notes if features else []
+    if layer != "embedding":
+        notes = [*notes, f"The features called embedding, and their controls, are the encoder's output {layer}."]
     report = write_report(
         output / "report.html",
         title=f"{benchmark}: {model or 'controls'}",
@@ -96,10 +111,12 @@ def evaluate(
         metric=metric,
         published=published,
         run_directory=_run_of(model) if model is not None else None,
-        notes=features.notes if features else (),
+        notes=notes,
         label_unit=built.label_unit,
     )
     typer.echo(text_table(results, control, metric, published=published, label_unit=built.label_unit))
+    for note in notes:
+        typer.echo(note)
     typer.echo(f"report: {report}")
 
 
@@ -111,7 +128,7 @@ def _run_of(model: Path) -> Path | None:
 @app.command()
 def demo(
     context: typer.Context,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory of everything the demo makes.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory of everything the demo makes.")] = Path("demo"),
     jobs: Jobs = 2,
 ) -> None:
     """Do the main job on the molecules that come with RDKit, in a few minutes."""

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from molbt.cli.app import app
-from molbt.cli.options import Device, Format, Jobs, Model, OptionalModel, RandomState, SmilesColumn, is_quiet
+from molbt.cli.options import HEADS_HELP, Device, Format, Jobs, Model, OptionalModel, RandomState, SmilesColumn, is_quiet
 from molbt.cli.progress import progress
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def fit(
         str | None,
         typer.Option("--features", help="counts, descriptors, embedding, joined with +; by default counts+embedding with a model."),
     ] = None,
-    head: Annotated[str, typer.Option("--head", help="lightgbm, tanimoto_svm, ridge, logistic, svm, forest.")] = "lightgbm",
+    head: Annotated[str, typer.Option("--head", help=HEADS_HELP)] = "lightgbm",
     smiles_column: SmilesColumn = None,
     folds: Annotated[int, typer.Option("--folds", help="Folds of the comparison with plain fingerprints; 0 leaves it out.")] = 5,
     format: Format = None,
@@ -108,6 +109,8 @@ def fit(
         typer.echo(
             f"{metric} in {len(values)} random folds, {name}: {values.mean():.4f} (fold to fold sd {values.std(ddof=1):.4f}){control}"
         )
+    if len(scores) > 1 and _is_better(scores["counts"], scores[features], predictor.task_type_):
+        typer.echo(f"plain counts did better in these folds than {features}: consider --features counts")
     typer.echo(f"predictor: {output}")
 
 
@@ -156,6 +159,11 @@ def _refuse_own_input(table: Path, output: Path) -> None:
 
     if output.exists() and table.exists() and output.samefile(table):
         raise ConfigError(f"expected another file for the output, {output} is the input itself; choose another name")
+
+
+def _is_better(scores: "np.ndarray", others: "np.ndarray", task_type: str) -> bool:
+    """Return whether the mean score is better: a lower RMSE, a higher ROC AUC."""
+    return bool(scores.mean() < others.mean()) if task_type == "regression" else bool(scores.mean() > others.mean())
 
 
 def _beside(read: "pd.DataFrame", added: "pd.DataFrame") -> "pd.DataFrame":

@@ -12,6 +12,9 @@ def _check_jobs(jobs: int) -> int:
     return jobs
 
 
+# Written out: asking the package for the names would load scikit-learn for every --help. A test compares.
+HEADS_HELP = "lightgbm, tanimoto_svm, ridge, logistic, svm or forest."
+
 Model = Annotated[Path, typer.Option("--model", help="A run or model directory.")]
 OptionalModel = Annotated[Path | None, typer.Option("--model", help="A run or model directory.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Worker processes for reading molecules; -1 uses all cores.", callback=_check_jobs)]

@@ -54,3 +54,9 @@ def _without_labels(mol: Mol) -> Mol:
         atom.SetIsotope(0)
         atom.SetAtomMapNum(0)
     return Chem.RemoveHs(mol)
+
+
+def replicates(hashes: np.ndarray, train: np.ndarray, test: np.ndarray) -> int:
+    """Return how many test rows hold a molecule that stands in a training row too (measured twice, or written in another form)."""
+    known = hashes[train]
+    return int((np.isin(hashes[test], known) & (hashes[test] != 0)).sum())

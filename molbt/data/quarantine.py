@@ -64,7 +64,7 @@ def summarise_use(corpus: "Corpus", samples: "Samples") -> str:
     # Numbers inside reasons (positions, counts) would make every reason one of its own.
     counts = refused["reason"].str.replace(r"\d+", "#", regex=True).value_counts()
     first = "; ".join(f"{count} × {reason}" for reason, count in counts.head(5).items())
-    return f"{line}\n{refused['row'].nunique():,} rows not used: {first}\nlisted in {corpus.directory / 'quarantine.csv'}"
+    return f"{line}\n{refused['row'].nunique():,} rows not used: {first}\nlisted in quarantine.csv"
 
 
 def _covered(corpus: "Corpus", config: RunConfig) -> list[str]:

@@ -74,8 +74,9 @@ class BarlowTwins(Objective):
 
     Notes
     -----
-    Terms: ``loss`` is ``invariance`` plus ``redundancy`` (weighted with λ); ``sampling_floor`` is the weighted redundancy that sampling noise
-    alone gives: a loss near it has nothing left to learn from this batch size. Then ``mean_diagonal``, ``rms_off_diagonal``, ``dead_columns``.
+    Terms: ``loss`` is ``invariance`` plus ``redundancy`` (weighted with λ). ``sampling_floor`` is the weighted redundancy that sampling
+    noise alone gives: a loss near it has nothing left to learn from this batch size. Beside them ``mean_diagonal``, ``rms_off_diagonal``
+    and ``dead_columns``.
     It has no running statistics: in validation, too, a batch is standardised by its own.
 
     References

@@ -1,5 +1,6 @@
 """A predictor: a fitted head together with the features it needs, from SMILES to predictions."""
 
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from molbt import __version__
 from molbt.data.files import sync_directory
+from molbt.data.identity import identity_hashes, replicates
+from molbt.data.molecules import ParsePolicy
 from molbt.errors import CheckpointError, ConfigError, DataError, ShapeError
 from molbt.featurizer import MoleculeFeaturizer, smiles_of
 from molbt.predict.cross_validation import fold_score, random_folds
@@ -32,6 +35,8 @@ from molbt.predict.saved_predictor import (
     read_description,
     write_description,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class Predictor(BaseEstimator):
@@ -142,6 +147,15 @@ class Predictor(BaseEstimator):
         task_type = infer_task_type(labels) if self.task_type == "auto" else self.task_type
         known = np.flatnonzero(np.isfinite(labels))
         folds = random_folds(labels[known], task_type, n_splits, self.random_state)
+        hashes = identity_hashes([str(smiles[row]) for row in known], ParsePolicy())
+        repeated = sum(replicates(hashes, train, test) for train, test in folds)
+        if repeated:
+            logger.warning(
+                "%d of %d labelled rows hold a molecule that stands in another fold too, so the scores below look better than for new "
+                "molecules; average the measurements of a molecule first",
+                repeated,
+                len(known),
+            )
         scores: dict[str, np.ndarray] = {}
         for name, builder in self._builders(features, self._new_featurizer(features)).items():
             built, values = builder(smiles), []

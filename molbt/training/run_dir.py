@@ -2,7 +2,8 @@
 
 Layout::
 
-    config.yaml   run.json   metrics.csv   spectra.jsonl   sample.csv
+    config.yaml   run.json   metrics.csv   spectra.jsonl
+    sample.csv, quarantine.csv    some of the molecules trained on; the rows not used and why
     checkpoints/step-000000120.safetensors, .sha256
     model/        what the run is for: config.json, model.safetensors, README.md
 
@@ -138,8 +139,8 @@ class RunDirectory:
         if resume and self.has_run:
             return
         entries = sorted(entry.name for entry in self.path.iterdir()) if self.path.is_dir() else []
-        # A run that was stopped before it was described has at most its configuration and its molecules.
-        early = ("config.yaml", "sample.csv", "run.json.tmp") if resume else ()
+        # A run that was stopped before it was described has at most its configuration and its molecules' files.
+        early = ("config.yaml", "sample.csv", "quarantine.csv", "run.json.tmp") if resume else ()
         entries = [name for name in entries if name != ".lock" and not (early and name.startswith(early))]
         if entries:
             raise ConfigError(

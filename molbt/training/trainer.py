@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 # On a GPU, reading a number waits for the device: the loss and stop requests are looked at this often, and before anything is saved.
 _CUDA_CHECK_EVERY = 50
 
+# The learning rate warms up and falls within the run: with fewer steps than this, little is learned in between.
+_FEW_STEPS = 100
+
 Probe = Callable[[TwinModel, int], Mapping[str, float]]
 
 
@@ -132,6 +135,7 @@ def pretrain(
             record = describe_run(corpus, config, samples, hardware, init)
             if begun is None:
                 run.write_text("config.yaml", config.to_yaml())
+                run.write_text("quarantine.csv", (corpus.directory / "quarantine.csv").read_text(encoding="utf-8"))
                 run.write_text("sample.csv", drawn_molecules(corpus, config, samples).to_csv(index=False))
                 run.write_json("run.json", record)
             else:
@@ -166,6 +170,11 @@ def _train(
     batch_size = _batch_size(trainer.batch_size, len(samples))
     steps_per_epoch = len(samples) // batch_size  # what does not fill a batch is left to the next epoch, which has another order
     total_steps = min(trainer.epochs * steps_per_epoch, trainer.max_steps or sys.maxsize)
+
+    if rank() == 0:
+        logger.info("%d steps of %d samples: %d in each of %d epochs", total_steps, batch_size, steps_per_epoch, trainer.epochs)
+        if total_steps < _FEW_STEPS:
+            logger.warning("%d steps teach an encoder little; raise trainer.epochs or lower trainer.batch_size", total_steps)
 
     # What is trained, and the samples on the device where the steps run
     columns = {view: corpus.columns(settings) for view, settings in config.views.items()}

@@ -50,6 +50,9 @@ def test_pretrain_makes_a_model_and_counts_what_it_refused(smi, tmp_path, capsys
     captured = capsys.readouterr()
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
     assert "1 rows not used" in captured.err
+    assert "8 steps of 64 samples: 4 in each of 2 epochs" in captured.err
+    assert "8 steps teach an encoder little" in captured.err
+    assert pd.read_csv(tmp_path / "run" / "quarantine.csv")["value"].tolist() == ["not_a_molecule"]
     assert "effective rank" in captured.out
     assert [line for line in captured.err.splitlines() if line.startswith("epoch 2 of 2")]
 
@@ -247,6 +250,43 @@ def test_evaluate_table_prints_every_control_and_writes_the_page(measured, tiny_
     results = pd.read_csv(tmp_path / "report" / "results.csv")
     assert set(results["features"]) == set(ALL_FEATURES)
     assert "<svg" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_replicates_in_other_folds_or_parts_are_counted_aloud(tmp_path, nci_smiles, capsys):
+    frame = pd.DataFrame({"smiles": ["CCO", "OCC"] * 5 + nci_smiles[:20], "y": range(30)})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert run(["fit", str(tmp_path / "t.csv"), "--target", "y", "--head", "ridge", "--folds", "3", "-o", str(tmp_path / "p")]) == 0
+    assert "10 of 30 labelled rows hold a molecule that stands in another fold" in capsys.readouterr().err
+    evaluate = ["evaluate", "table", str(tmp_path / "t.csv"), "--target", "y", "--heads", "ridge", "-o"]
+    assert run([*evaluate, str(tmp_path / "r1"), "--split", "random"]) == 0
+    assert "stands in training rows too" in capsys.readouterr().err
+    frame.drop_duplicates("y").iloc[10:].to_csv(tmp_path / "t.csv", index=False)
+    assert run([*evaluate, str(tmp_path / "r2"), "--split", "random"]) == 0
+    assert "stands in training rows too" not in capsys.readouterr().err
+
+
+def test_evaluate_takes_several_targets_and_then_has_intervals(measured, tmp_path, capsys):
+    frame = pd.read_csv(measured).assign(length=lambda table: table["SMILES"].str.len())
+    frame.to_csv(tmp_path / "two.csv", index=False)
+    code = run(
+        ["evaluate", "table", str(tmp_path / "two.csv"), "--target", "logp,length", "--smiles-column", "SMILES", "--split", "random",
+         "--heads", "ridge", "-o", str(tmp_path / "r")]
+    )  # fmt: skip
+    assert code == 0
+    assert "mean over 2 tasks" in capsys.readouterr().out
+    assert set(pd.read_csv(tmp_path / "r" / "results.csv")["task"]) == {"logp", "length"}
+
+
+def test_evaluate_refuses_a_layer_without_a_model(measured, tmp_path, capsys):
+    assert run(["evaluate", "table", str(measured), "--target", "logp", "--layer", "hidden_1", "-o", str(tmp_path / "r")]) == 2
+    assert "--model" in capsys.readouterr().err
+
+
+def test_help_lists_the_heads_there_are(capsys):
+    from molbt.cli.options import HEADS_HELP
+    from molbt.predict.heads import HEADS
+
+    assert set(re.findall(r"\w+", HEADS_HELP)) - {"or"} == set(HEADS)
 
 
 def test_evaluate_refuses_an_option_the_benchmark_does_not_take(tmp_path, capsys, real_data):

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from molbt.data.files import sha256_of
+from molbt.data.identity import identity_hashes, replicates
+from molbt.data.molecules import ParsePolicy
 from molbt.data.splits import SPLITS
 from molbt.data.tables import numeric_column, read_table, require_column
 from molbt.errors import ConfigError, DataError, suggestion
@@ -32,6 +34,8 @@ class TableBenchmark(Benchmark):
     target : str or sequence of str
         Columns of numbers.
     smiles_column : str
+    format : str, optional
+        Of the table, where its name does not tell it.
     split : str
         A name in ``molbt.data.splits.SPLITS``.
     test_fraction : float
@@ -57,6 +61,7 @@ class TableBenchmark(Benchmark):
         *,
         target: str | Sequence[str],
         smiles_column: str = "smiles",
+        format: str | None = None,
         split: str = "scaffold",
         test_fraction: float = 0.2,
         repeats: int = 1,
@@ -78,7 +83,7 @@ class TableBenchmark(Benchmark):
         self.split = split
         self.test_fraction = test_fraction
         self.random_state = random_state
-        table = read_table(self.path)
+        table = read_table(self.path, format=format)
         require_column(table.frame, smiles_column, table.source, "--smiles-column")
         # The labels stay out of the frame: a builder sees no more than the molecules.
         self._frame = pd.DataFrame({"smiles": table.frame[smiles_column]})
@@ -90,6 +95,8 @@ class TableBenchmark(Benchmark):
                 f"the split {split!r} is the same each time, so {repeats} repeats would measure one split; "
                 "use repeats=1 (--repeats 1), or 'scaffold_random' or 'random'"
             )
+
+        self._warn_of_replicates()
 
     def tasks(self) -> Iterator[Task]:
         for column, labels in self._labels.items():
@@ -109,6 +116,18 @@ class TableBenchmark(Benchmark):
         fractions = (1 - self.test_fraction, 0.0, self.test_fraction)
         train, _, test = SPLITS[self.split](self._frame["smiles"].tolist(), fractions=fractions, random_state=self.random_state + repeat)
         return {"train": train, "test": test}
+
+    def _warn_of_replicates(self) -> None:
+        hashes = identity_hashes(self._frame["smiles"].astype("str").tolist(), ParsePolicy())
+        worst = max(replicates(hashes, parts["train"], parts["test"]) for parts in self._parts)
+        if worst:
+            logger.warning(
+                "%s: up to %d of %d test rows hold a molecule that stands in training rows too, so scores look better than for new "
+                "molecules; average the measurements of a molecule, or split by scaffold",
+                self.path,
+                worst,
+                len(self._parts[0]["test"]),
+            )
 
     def _task_type(self, column: str, labels: np.ndarray, wanted: str) -> str:
         known = labels[np.isfinite(labels)]
