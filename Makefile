@@ -31,7 +31,7 @@ bench: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	# torch first and pinned: a looser request would take a build with gigabytes of CUDA libraries.
+	# torch first and pinned: a looser request may take a newer build with gigabytes of CUDA libraries.
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt "torch==2.13.0"
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
 	touch $@
