@@ -1,6 +1,7 @@
 """Commands that use encoders: ``featurize``, ``fit``, ``predict``."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +54,7 @@ def featurize(
         names = [str(name) for name in featurizer.get_feature_names_out()]
         learned = pd.DataFrame(features, columns=names)
         write_table(_beside(read.frame, pd.concat([pd.DataFrame({"molbt_reason": reasons}), learned], axis=1)), output)
+    _warn_if_all_refused(reasons)
     refused = sum(bool(reason) for reason in reasons)
     typer.echo(
         f"{len(values):,} rows, {features.shape[1]} features, {refused:,} rows refused (NaN, with a reason in molbt_reason): {output}"
@@ -150,6 +152,7 @@ def predict(
             reasons[row] = read.problems.get(row) or reason or "its features cannot be computed"
         display("predicting", len(values), len(values))
         write_table(_beside(read.frame, pd.DataFrame({"prediction": predictions, "molbt_reason": reasons})), output)
+    _warn_if_all_refused(reasons)
     typer.echo(f"{len(values):,} rows, {len(refused):,} refused (no prediction, with a reason in molbt_reason): {output}")
 
 
@@ -159,6 +162,11 @@ def _refuse_own_input(table: Path, output: Path) -> None:
 
     if output.exists() and table.exists() and output.samefile(table):
         raise ConfigError(f"expected another file for the output, {output} is the input itself; choose another name")
+
+
+def _warn_if_all_refused(reasons: Sequence[str]) -> None:
+    if reasons and all(reasons):
+        logger.warning("every row was refused, the first because: %s; is --smiles-column or --format the right one?", reasons[0])
 
 
 def _is_better(scores: "np.ndarray", others: "np.ndarray", task_type: str) -> bool:

@@ -172,6 +172,13 @@ def test_fit_refuses_a_used_directory_before_the_work(tmp_path, capsys):
     assert "is not empty" in capsys.readouterr().err
 
 
+def test_featurize_warns_when_every_row_was_refused(tiny_run, tmp_path, capsys):
+    (tmp_path / "commas.smi").write_text("1,CCO\n2,CCN\n")
+    assert run(["featurize", str(tmp_path / "commas.smi"), "--model", str(tiny_run), "-o", str(tmp_path / "f.csv")]) == 0
+    assert "every row was refused" in capsys.readouterr().err
+    assert len(pd.read_csv(tmp_path / "f.csv")) == 2
+
+
 def test_featurize_refuses_a_missing_model(smi, tmp_path, capsys):
     assert run(["featurize", str(smi), "--model", str(tmp_path / "none"), "-o", str(tmp_path / "f.csv")]) == 1
     assert "molbt pretrain" in capsys.readouterr().err
