@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 RANK_WORKER = Path(__file__).with_name("rank_worker.py")
-REPLY_TIMEOUT = 60.0  # seconds; longer than the worker's own limit on the process group, so that its message arrives
+REPLY_TIMEOUT = 150.0  # seconds; longer than the worker's own limit on the process group, so that its message arrives
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from types import ModuleType
 import torch
 import torch.distributed as dist
 
-GROUP_TIMEOUT = timedelta(seconds=45)
+GROUP_TIMEOUT = timedelta(seconds=120)
 
 
 @cache

@@ -23,7 +23,7 @@ from molbt.data.corpus import Corpus, prepare
 FINGERPRINTS = {"a": {"modality": "fingerprint", "width": 256, "drop": 0.15}, "b": {"like": "a"}}
 DESCRIPTORS = {"modality": "descriptors", "names": ["MolWt", "MolLogP", "TPSA", "NumHDonors", "RingCount", "FractionCSP3"], "mask": 0.1}
 BARLOW_TWINS = {"name": "barlow_twins", "redundancy_weight": 8.0}
-CHILD_TIMEOUT = 60.0  # seconds
+CHILD_TIMEOUT = 180.0  # seconds
 
 
 def nci_smiles(n: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Commands that make encoders: ``prepare``, ``pretrain``, ``info``."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -91,6 +92,8 @@ def pretrain(
             n_jobs=jobs,
             progress=display,
         )
+    if os.environ.get("RANK", "0") != "0":  # under torchrun every process comes here; one of them tells
+        return
     last = result.metrics.iloc[-1]
     typer.echo(f"{int(last['epoch'])} epochs, {int(last['samples_seen']):,} molecules seen, loss {last['loss']:.4g}")
     for name in (name for name in last.index if name.startswith("embedding_rank.")):

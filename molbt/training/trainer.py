@@ -238,7 +238,7 @@ def _train(
                     row |= {f"probe.{name}": value for name, value in probe(state.twin, state.step).items()}
                 metrics.append(row)
                 spectra.append(state.step, probe_spectra)
-            logger.info("epoch %d of %d: %s", epoch + 1, trainer.epochs, _summary(row))
+                logger.info("epoch %d of %d: %s", epoch + 1, trainer.epochs, _summary(row))
             if reason := collapse_reason(numbers):
                 message = f"the representation looks collapsed after epoch {epoch + 1} of {run.path}: {reason}"
                 if trainer.stop_on_collapse:

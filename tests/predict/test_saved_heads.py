@@ -223,4 +223,4 @@ def test_mutants_are_refused_or_predict_without_a_hang(booster, data):
         return
     assert predictions.shape == (N_ROWS,)
     assert np.isfinite(predictions).all()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
