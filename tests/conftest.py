@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# No test is timed, and a failure on one machine is the same on another.
+settings.register_profile("molbt", deadline=None, derandomize=True, database=None)
+settings.load_profile("molbt")
 
 RANK_WORKER = Path(__file__).with_name("rank_worker.py")
 REPLY_TIMEOUT = 150.0  # seconds; longer than the worker's own limit on the process group, so that its message arrives
