@@ -185,7 +185,15 @@ def preset_names() -> list[str]:
 def _resolve_view(name: str, views: Mapping[str, Any], seen: tuple[str, ...]) -> Any:
     """Return a view with everything it takes over through ``like``."""
     view = views[name]
-    if not isinstance(view, Mapping) or "like" not in view:
+    if not isinstance(view, Mapping):
+        return view
+    if "like" not in view:
+        if "modality" not in view:
+            whole = [other for other, settings in views.items() if isinstance(settings, Mapping) and {"modality", "like"} & settings.keys()]
+            raise ValueError(
+                f"view {name!r} has no modality (other views here: {', '.join(whole) or 'none'}); "
+                f"change one of these, or give {name!r} a modality, or like: another view"
+            )
         return view
     model = view["like"]
     if model not in views:

@@ -62,7 +62,7 @@ def test_an_unknown_name_is_refused_with_the_closest_one(change, wrong, meant):
         ("pairs=[[a, bb]]", r"names the view 'bb', which is not defined; did you mean 'b'\?"),
         ("views.b.like=c", "is like 'c', which is not defined. Valid: a, b"),
         ("views={a: {modality: fingerprint}}", "two or more views, found 1"),
-        ("views.c.d={modality: fingerprint}", r"views\.c\.modality: Field required"),
+        ("views.c.d={modality: fingerprint}", r"view 'c' has no modality"),
         ("projector.widths=[8, 0]", r"projector\.widths\.1: .*greater than 0"),
         ("molecules.standardise=salt", "'none', 'largest_fragment' or 'neutral', received 'salt'"),
         ("views.a.drop=2", "view of modality 'fingerprint' cannot be used: drop"),
@@ -281,3 +281,8 @@ def test_the_smiles_column_changes_in_molecular_views(tmp_path):
 def test_a_configuration_cannot_be_changed_in_place():
     with pytest.raises(ValueError, match="frozen"):
         build().trainer.epochs = 3
+
+
+def test_change_of_a_view_that_is_not_there_names_those_that_are():
+    with pytest.raises(ConfigError, match=r"view 'a' has no modality \(other views here: fingerprint, descriptors\)"):
+        RunConfig.from_preset("fingerprint_descriptors", changes=["views.a.width=512"])
