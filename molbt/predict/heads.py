@@ -1,5 +1,6 @@
 """The heads by name: boosting, support vectors, linear models and a forest, all with the interface of ``Head``."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -48,9 +49,9 @@ class _LinearHead(Head):
         matrix = self._scaler.transform(features).matrix()
         return self._model.predict(matrix) if self.task_type == "regression" else self._model.predict_proba(matrix)[:, 1]
 
+    @abstractmethod
     def _candidates(self, y: np.ndarray) -> tuple[Any, tuple[str, Sequence[float]], int]:
         """The model, its penalty's name and candidates, and the largest number of folds that can be fitted."""
-        raise NotImplementedError
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -1,5 +1,6 @@
 """Support-vector heads: on the count Tanimoto kernel (the strongest cheap control) and on standardised dense features."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -101,8 +102,9 @@ class _KernelHead(Head):
         scaled = self._scaler.transform(features)
         return FeatureSet(features.name, features.sparse_blocks | scaled.dense_blocks, features.valid)
 
+    @abstractmethod
     def _kernel(self, rows_a: FeatureSet, rows_b: FeatureSet) -> np.ndarray:
-        raise NotImplementedError
+        """Return the kernel between prepared rows: ``(rows of a, rows of b)`` float64."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

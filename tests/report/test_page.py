@@ -127,7 +127,9 @@ def test_one_task_is_drawn_by_repeat_and_claims_nothing(tmp_path: Path) -> None:
 
 
 def test_one_task_and_one_repeat_still_makes_a_page(tmp_path: Path) -> None:
-    Outline(page_of(tmp_path, make_results(CELLS, n_tasks=1, repeats=1)))
+    page = page_of(tmp_path, make_results(CELLS, n_tasks=1, repeats=1))
+    Outline(page)  # refuses a page that is not well formed
+    assert "no interval" in page
 
 
 def test_the_drawings_name_every_row_and_task(tmp_path: Path, results: pd.DataFrame) -> None:
