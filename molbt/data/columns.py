@@ -40,10 +40,6 @@ class FixedColumn:
     def from_numpy(cls, values: np.ndarray) -> "FixedColumn":
         return cls(torch.from_numpy(values))
 
-    @classmethod
-    def concatenate(cls, parts: Sequence["FixedColumn"]) -> "FixedColumn":
-        return cls(torch.cat([part.values for part in parts]))
-
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays a directory stores, by file name without the ending."""
         return {"values": self.values.cpu().numpy()}
@@ -112,14 +108,6 @@ class RaggedColumn:
                 values = values.view(_UNSIGNED_AS_SIGNED[values.dtype])
             tensors[name] = torch.from_numpy(values)
         return cls(tensors, torch.from_numpy(offsets.astype(np.int64, copy=False)), frozenset(unsigned))
-
-    @classmethod
-    def concatenate(cls, parts: Sequence["RaggedColumn"]) -> "RaggedColumn":
-        first = parts[0]
-        fields = {name: torch.cat([part.fields[name] for part in parts]) for name in first.fields}
-        shifts = np.cumsum([0, *(int(part.offsets[-1]) for part in parts)])
-        offsets = [first.offsets[:1], *(part.offsets[1:] + int(s) for part, s in zip(parts, shifts, strict=False))]
-        return cls(fields, torch.cat(offsets), first.unsigned)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays a directory stores, by file name without the ending; unsigned fields get their own type back."""

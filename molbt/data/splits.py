@@ -96,30 +96,6 @@ SPLITS: dict[str, Callable[..., Parts]] = {
 """Name of a split to its function."""
 
 
-def kfold(n: int, n_splits: int, *, random_state: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return ``n_splits`` pairs of training and test rows; every row is tested once, and the test parts differ by at most one row.
-
-    Returns
-    -------
-    list of (ndarray, ndarray)
-        Sorted int64 row numbers.
-
-    Raises
-    ------
-    ConfigError
-        If ``n_splits`` is below 2.
-    DataError
-        If there are fewer rows than splits.
-    """
-    if n_splits < 2:
-        raise ConfigError(f"n_splits must be at least 2, got {n_splits}")
-    if n < n_splits:
-        raise DataError(f"expected at least {n_splits} rows for {n_splits} folds, got {n}; ask for fewer folds")
-    order = np.random.default_rng(random_state).permutation(n)
-    folds = np.array_split(order, n_splits)
-    return [(np.sort(np.concatenate(folds[:k] + folds[k + 1 :])), np.sort(fold)) for k, fold in enumerate(folds)]
-
-
 def _scaffold_groups(smiles: Sequence[str]) -> dict[tuple[str, str], list[int]]:
     """Rows by scaffold, or by their own text where they cannot be read."""
     groups: dict[tuple[str, str], list[int]] = {}

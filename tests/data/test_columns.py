@@ -57,18 +57,6 @@ def test_ragged_column_without_entries_can_be_gathered():
     assert column.gather(torch.zeros(0, dtype=torch.int64)).n_rows == 0
 
 
-def test_ragged_column_concatenates_as_if_it_had_been_one():
-    whole = RaggedColumn.from_numpy(fields(), OFFSETS)
-    parts = []
-    for start, stop in ((0, 2), (2, 2), (2, 5), (5, 7)):
-        part = {name: values[OFFSETS[start] : OFFSETS[stop]] for name, values in fields().items()}
-        parts.append(RaggedColumn.from_numpy(part, OFFSETS[start : stop + 1] - OFFSETS[start]))
-    joined = RaggedColumn.concatenate(parts)
-    assert len(joined) == len(whole) == len(LENGTHS)
-    assert torch.equal(joined.offsets, whole.offsets)
-    assert_gathers(joined, [5, 3, 1, 0])
-
-
 def test_ragged_column_refuses_fields_that_do_not_fit_the_offsets():
     with pytest.raises(ShapeError, match="field 'id' has 4 items, but the offsets end at 5"):
         RaggedColumn.from_numpy({"id": np.zeros(4, np.uint16)}, np.array([0, 2, 5]))
@@ -110,15 +98,6 @@ def test_columns_read_from_disk_are_mapped_and_never_change_the_file(tmp_path):
         assert str(tmp_path / "column" / "values.npy") in maps.read()
     values.fill_(1)
     assert (tmp_path / "column" / "values.npy").read_bytes() == before
-
-
-def test_fixed_column_concatenates():
-    parts = [
-        FixedColumn.from_numpy(np.arange(6.0).reshape(3, 2)),
-        FixedColumn.from_numpy(np.zeros((0, 2))),
-        FixedColumn.from_numpy(np.ones((1, 2))),
-    ]
-    assert FixedColumn.concatenate(parts).values.tolist() == [[0, 1], [2, 3], [4, 5], [1, 1]]
 
 
 def test_read_column_says_when_a_directory_holds_no_column(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rdkit import Chem
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
-from molbt.data.splits import SPLITS, kfold
+from molbt.data.splits import SPLITS
 from molbt.errors import ConfigError, DataError
 
 CORES = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCNC1", "c1ccc2ccccc2c1", "C1CC1", "c1ccsc1", "C1CCOC1", "c1cncnc1", "C1CNCCN1"]
@@ -150,23 +150,3 @@ def test_one_scaffold_cannot_be_split(name):
 def test_fractions_that_do_not_add_up_are_refused(name, fractions):
     with pytest.raises(ConfigError, match="add up to 1, got"):
         SPLITS[name](MOLECULES, fractions=fractions, random_state=0)
-
-
-@given(st.integers(2, 60), st.integers(2, 10), st.integers(0, 1_000))
-def test_kfold_tests_every_row_once(n, n_splits, random_state):
-    if n < n_splits:
-        with pytest.raises(DataError, match=f"at least {n_splits} rows for {n_splits} folds, got {n}"):
-            kfold(n, n_splits, random_state=random_state)
-        return
-    folds = kfold(n, n_splits, random_state=random_state)
-    np.testing.assert_array_equal(np.sort(np.concatenate([test for _, test in folds])), np.arange(n))
-    for train, test in folds:
-        np.testing.assert_array_equal(np.sort(np.concatenate([train, test])), np.arange(n))
-    assert np.ptp([len(test) for _, test in folds]) <= 1
-    for (train, _), (same, _) in zip(folds, kfold(n, n_splits, random_state=random_state), strict=True):
-        np.testing.assert_array_equal(train, same)
-
-
-def test_kfold_refuses_a_single_fold():
-    with pytest.raises(ConfigError, match="n_splits must be at least 2, got 1"):
-        kfold(10, 1, random_state=0)
