@@ -53,7 +53,10 @@ def _without_labels(mol: Mol) -> Mol:
     for atom in mol.GetAtoms():
         atom.SetIsotope(0)
         atom.SetAtomMapNum(0)
-    return Chem.RemoveHs(mol)
+    try:
+        return Chem.RemoveHs(mol)
+    except Chem.MolSanitizeException:  # uncharging may leave a bridging hydrogen (boranes) with a valence that RDKit refuses
+        return Chem.RemoveHs(mol, sanitize=False)
 
 
 def replicates(hashes: np.ndarray, train: np.ndarray, test: np.ndarray) -> int:

@@ -20,7 +20,7 @@ N_MOLECULES = 200
 LABELS = {"activity": {"task": "assay", "value": "label"}}
 
 
-class Multitask(Objective):
+class FewTasks(Objective):
     """Mean cross-entropy of the labels there are, one output per task on the embedding of a view."""
 
     requires_labels = True
@@ -48,7 +48,7 @@ class Multitask(Objective):
 
 @pytest.fixture(autouse=True)
 def _known():
-    with registered("objectives", multitask=Multitask):
+    with registered("objectives", few_tasks=FewTasks):
         yield
 
 
@@ -74,15 +74,15 @@ def labelled_corpus(directory: Path) -> Corpus:
 
 
 def two_objectives(**changes: Any):
-    multitask = {"name": "multitask", "labels": "activity", "weight": 20.0}
-    return small_config(**{"objectives": [BARLOW_TWINS, multitask], "labels": LABELS, **changes})
+    few_tasks = {"name": "few_tasks", "labels": "activity", "weight": 20.0}
+    return small_config(**{"objectives": [BARLOW_TWINS, few_tasks], "labels": LABELS, **changes})
 
 
 def test_labelled_loss_falls_beside_that_of_the_twin(triplet_corpus, tmp_path):
     metrics = pretrain(triplet_corpus, tmp_path / "run", config=two_objectives(trainer={"epochs": 12})).metrics
-    assert metrics["multitask.loss"].iloc[-1] < 0.7 * metrics["multitask.loss"].iloc[0]
+    assert metrics["few_tasks.loss"].iloc[-1] < 0.7 * metrics["few_tasks.loss"].iloc[0]
     assert metrics["barlow_twins.loss"].iloc[-1] < metrics["barlow_twins.loss"].iloc[0]
-    expected = metrics["barlow_twins.loss"] + 20 * metrics["multitask.loss"]
+    expected = metrics["barlow_twins.loss"] + 20 * metrics["few_tasks.loss"]
     assert metrics["loss"].tolist() == pytest.approx(expected.tolist(), rel=1e-6)
 
 
@@ -91,8 +91,8 @@ def test_each_molecule_brings_all_its_labels(triplet_corpus, tmp_path):
     config = two_objectives(trainer={"epochs": 1, "batch_size": 2 * N_MOLECULES})
     metrics = pretrain(triplet_corpus, tmp_path / "run", config=config).metrics
     table = triplets().dropna(subset="label").drop_duplicates()
-    assert metrics["multitask.labels"].tolist() == [len(table)]
-    assert last_checkpoint(tmp_path / "run")["objectives.multitask.head.weight"].shape == (3, 16)
+    assert metrics["few_tasks.labels"].tolist() == [len(table)]
+    assert last_checkpoint(tmp_path / "run")["objectives.few_tasks.head.weight"].shape == (3, 16)
 
 
 @pytest.mark.parametrize("stop", [2, 3, 7])
@@ -107,10 +107,10 @@ def test_two_objectives_resume_bit_identically(triplet_corpus, tmp_path, stop):
 def test_objective_decides_how_fast_its_own_parameters_learn(triplet_corpus, tmp_path):
     heads = {}
     for rate_factor in (1e-6, 1.0):
-        multitask = {"name": "multitask", "labels": "activity", "rate_factor": rate_factor}
-        config = two_objectives(objectives=[multitask], trainer={"epochs": 1, "weight_decay": 0.0})
+        few_tasks = {"name": "few_tasks", "labels": "activity", "rate_factor": rate_factor}
+        config = two_objectives(objectives=[few_tasks], trainer={"epochs": 1, "weight_decay": 0.0})
         pretrain(triplet_corpus, tmp_path / str(rate_factor), config=config)
-        heads[rate_factor] = last_checkpoint(tmp_path / str(rate_factor))["objectives.multitask.head.bias"]
+        heads[rate_factor] = last_checkpoint(tmp_path / str(rate_factor))["objectives.few_tasks.head.bias"]
     fresh = pretrain_without_steps(triplet_corpus, tmp_path)
     torch.testing.assert_close(heads[1e-6], fresh, rtol=0, atol=1e-6)
     assert (heads[1.0] - fresh).abs().min() > 1e-3
@@ -118,9 +118,9 @@ def test_objective_decides_how_fast_its_own_parameters_learn(triplet_corpus, tmp
 
 def pretrain_without_steps(corpus: Corpus, tmp_path: Path) -> torch.Tensor:
     """The bias of the head as it is drawn: at a learning rate of almost nothing."""
-    config = two_objectives(objectives=[{"name": "multitask", "labels": "activity"}], trainer={"epochs": 1, "learning_rate": 1e-12})
+    config = two_objectives(objectives=[{"name": "few_tasks", "labels": "activity"}], trainer={"epochs": 1, "learning_rate": 1e-12})
     pretrain(corpus, tmp_path / "fresh", config=config)
-    return last_checkpoint(tmp_path / "fresh")["objectives.multitask.head.bias"]
+    return last_checkpoint(tmp_path / "fresh")["objectives.few_tasks.head.bias"]
 
 
 def test_two_objectives_of_one_name_are_told_apart(corpus, tmp_path):
@@ -132,12 +132,12 @@ def test_two_objectives_of_one_name_are_told_apart(corpus, tmp_path):
 
 def train_on_rank(rank: int, world_size: int, *, directory: str) -> list[float]:
     # Batches of four: now and then one rank has no label at all, and its head no gradient.
-    with registered("objectives", multitask=Multitask):
+    with registered("objectives", few_tasks=FewTasks):
         config = two_objectives(
-            objectives=[{"name": "multitask", "labels": "activity"}], encoder={"dropout": 0.0}, trainer={"batch_size": 4, "max_steps": 30}
+            objectives=[{"name": "few_tasks", "labels": "activity"}], encoder={"dropout": 0.0}, trainer={"batch_size": 4, "max_steps": 30}
         )
         result = pretrain(labelled_corpus(Path(directory) / "corpus"), Path(directory) / f"run-{world_size}", config=config)
-    return result.metrics["multitask.loss"].tolist()
+    return result.metrics["few_tasks.loss"].tolist()
 
 
 def test_two_objectives_on_two_ranks_equal_one_process(on_ranks, tmp_path):

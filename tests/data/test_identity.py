@@ -62,3 +62,11 @@ def test_neutral_molecules_are_the_same_exactly_when_rdkit_says_so(nci_smiles):
 
 def test_keys_do_not_depend_on_what_else_is_hashed():
     assert hashes("CCO", "CCN")[1] == hashes("CCN")[0]
+
+
+def test_bridging_hydrogens_do_not_stop_hashing():
+    # A borane whose charges are removed has a hydrogen with a valence that RDKit refuses when it drops explicit hydrogens.
+    salt = "F[B-](F)(F)F.[H][H-][B-]1([H-][H])[n+]2ccccc2-c2cccc[n+]21"
+    hashes = identity_hashes([salt, "CCO", salt.split(".")[1]], ParsePolicy())
+    assert hashes[1] == identity_hashes(["OCC"], ParsePolicy())[0]
+    assert hashes[0] == hashes[2] != 0
