@@ -81,14 +81,15 @@ class FingerprintKind:
             if counts:
                 return lambda mols: _from_sparse([pyAvalonTools.GetAvalonCountFP(mol, width) for mol in mols])
             return lambda mols: _from_bits([pyAvalonTools.GetAvalonFP(mol, width) for mol in mols], width)
-        generator = self._generator(width)
+        generator = self.generator(width)
         if counts:
             return lambda mols: _from_sparse(generator.GetCountFingerprints(mols))
         if self.family not in _SIMULATES_COUNTS:  # the set bits are the counted features, and those are read faster
             return lambda mols: _as_bits(_from_sparse(generator.GetCountFingerprints(mols)))
         return lambda mols: _from_bits(generator.GetFingerprints(mols), width)
 
-    def _generator(self, width: int) -> rdFingerprintGenerator.FingerprintGenerator64:
+    def generator(self, width: int) -> rdFingerprintGenerator.FingerprintGenerator64:
+        """Return RDKit's generator, folding to ``width``; MACCS keys and Avalon have none."""
         make = rdFingerprintGenerator
         if self.family == "ecfp":
             return make.GetMorganGenerator(radius=self.radius, fpSize=width, includeChirality=self.chirality)
