@@ -76,15 +76,27 @@ def _corpus(path: Path, content: dict[str, Any]) -> list[str]:
 
 
 def _predictor(path: Path, content: dict[str, Any]) -> list[str]:
-    head, facts = content["head"], dict(content["facts"])
-    metric = "RMSE" if head["task_type"] == "regression" else "ROC AUC"
-    folds = facts.pop("folds") if isinstance(facts.get("folds"), dict) else {}  # facts are the caller's own; those of molbt fit have it
-    return [
-        f"predictor: {path}",
-        f"{head['task_type']} with head {head['name']} on {content['features']}, {head['counts']['n_train']:,} training rows",
-        *(f"{name}: {value}" for name, value in facts.items()),
-        *(f"{metric} in {len(values)} random folds, {name}: {_mean(values)}" for name, values in folds.items()),
-    ]
+    facts = dict(content["facts"])
+    # Facts are the caller's own; those of molbt fit have these.
+    folds, labels, policy = (facts.pop(name) if isinstance(facts.get(name), dict) else {} for name in ("folds", "labels", "policy"))
+    lines = [f"predictor: {path}"]
+    for target in content["targets"]:
+        name, head = target["name"], target["head"]
+        unit = f" in {target['unit']}" if target["unit"] else ""
+        metric = "RMSE" if head["task_type"] == "regression" else "ROC AUC"
+        lines += [
+            f"{name}: {head['task_type']}{unit} with head {head['name']} on {content['features']}, "
+            f"{head['counts']['n_train']:,} training rows",
+            *([f"{name}: {_listed(labels[name])}"] if name in labels else []),
+            *(f"{name}: {metric} in {len(values)} random folds, {of}: {_mean(values)}" for of, values in folds.get(name, {}).items()),
+        ]
+    lines += [f"policy of labels: {_listed(policy)}"] if policy else []
+    return [*lines, *(f"{name}: {value}" for name, value in facts.items())]
+
+
+def _listed(values: dict[str, Any]) -> str:
+    """What was counted or chosen; zeros and what was left open say nothing."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items() if value)
 
 
 def _mean(values: list[float | None]) -> str:

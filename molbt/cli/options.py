@@ -13,10 +13,16 @@ def _check_jobs(jobs: int) -> int:
 
 
 # Written out: asking the package for the names would load scikit-learn for every --help. A test compares.
-HEADS_HELP = "lightgbm, tanimoto_svm, ridge, logistic, svm or forest."
+HEADS_HELP = "auto, lightgbm, tanimoto_svm, gp, tanimoto_logistic, knn, ridge, logistic, svm or forest."
+# Likewise; a test compares.
+DATASETS_HELP = "bbbp, esol and freesolv by default; sider, tox21, cyp450, hiv, toxcast and muv take long."
 
 Model = Annotated[Path, typer.Option("--model", help="A run or model directory.")]
 OptionalModel = Annotated[Path | None, typer.Option("--model", help="A run or model directory.")]
+# A text, not a path: it may also be the name of an encoder that comes with molbt.
+ModelName = Annotated[str, typer.Option("--model", help="A run or model directory.")]
+OptionalModelName = Annotated[str | None, typer.Option("--model", help="A run or model directory.")]
+Layer = Annotated[str, typer.Option("--layer", help="embedding, or an earlier layer such as hidden_1.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Worker processes for reading molecules; -1 uses all cores.", callback=_check_jobs)]
 SmilesColumn = Annotated[str | None, typer.Option("--smiles-column", help="Column that holds the SMILES; smiles by default.")]
 Format = Annotated[str | None, typer.Option("--format", help="csv, tsv, smi, sdf or parquet, where the name does not tell it.")]
@@ -24,8 +30,18 @@ Config = Annotated[Path | None, typer.Option("--config", help="The run's YAML fi
 Preset = Annotated[str | None, typer.Option("--preset", help="A configuration that comes with molbt; see molbt info --presets.")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change a setting: trainer.epochs=20. Repeatable.")]
 Exclude = Annotated[
-    list[Path] | None, typer.Option("--exclude", help="Table whose molecules are not trained on (column smiles). Repeatable.")
+    list[str] | None,
+    typer.Option("--exclude", metavar="FILE[:COLUMN]", help="Table whose molecules are not trained on (column smiles). Repeatable."),
 ]
+ExcludeOverlap = Annotated[
+    str | None,
+    typer.Option(
+        "--exclude-overlap",
+        metavar="NAMES",
+        help="Benchmarks whose molecules are not trained on, separated by commas: moleculeace,table:my.csv.",
+    ),
+]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the public data sets; or the variable MOLBT_DATA.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, …")]
 RandomState = Annotated[int, typer.Option("--random-state", help="Seed of splits, heads and controls.")]
 

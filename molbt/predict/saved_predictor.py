@@ -1,48 +1,103 @@
-"""The files of a saved predictor beside its head: ``predictor.json`` and a copy of the encoder."""
+"""The files of a saved predictor: ``predictor.json``, the heads' own under ``heads/``, and a copy of the encoder."""
 
 import hashlib
 import json
 import math
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import lightgbm
+import rdkit
+import sklearn
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from molbt import __version__
 from molbt.config_text import describe_problems
-from molbt.data.files import atomic_write, sha256_of
+from molbt.data.files import atomic_write, sha256_of, sync_directory
 from molbt.errors import CheckpointError, ConfigError
 from molbt.featurizer import MoleculeFeaturizer
 from molbt.model.checkpoint import find_model
 from molbt.predict.saved_heads import Sha256
 
 FORMAT = "molbt.predictor"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _MODEL_FILES = ("config.json", "model.safetensors", "README.md")
 _MAX_DESCRIPTION_BYTES = 8 << 20
 
 
+class _Target(BaseModel):
+    """One target; ``head`` has a description of its own (``molbt.predict.saved_heads``)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    unit: str | None
+    head: dict[str, Any]
+
+
 class _Description(BaseModel):
-    """What stands in ``predictor.json``; ``head`` has a description of its own (``molbt.predict.saved_heads``)."""
+    """What stands in ``predictor.json``; anything else there is refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     format: str
     format_version: int
     features: str
-    head: dict[str, Any]
+    layer: str
+    head_parameters: dict[str, Any]
+    targets: Annotated[list[_Target], Field(min_length=1)]
+    is_matrix: bool
     model_sha256: dict[Literal["config.json", "model.safetensors", "README.md"], Sha256] | None
     versions: dict[str, str]
     facts: dict[str, Any]
 
+    @field_validator("targets")
+    @classmethod
+    def _check_names(cls, targets: list[_Target]) -> list[_Target]:
+        names = [target.name for target in targets]
+        if len(set(names)) < len(names):
+            raise ValueError(f"expected targets of different names, received {', '.join(names)}")
+        return targets
+
 
 def check_new_directory(directory: str | Path) -> None:
-    """Raise ConfigError unless a directory is new or empty: a command asks before the work, ``Predictor.save`` again after it."""
+    """Raise ConfigError unless a directory is new or empty: a command asks before the work, saving again after it."""
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ConfigError(f"expected a new or empty directory for the predictor, {directory} is not empty; choose another")
+
+
+@contextmanager
+def new_directory(directory: str | Path) -> Iterator[Path]:
+    """Give a temporary directory that takes the name of ``directory``, new or empty, when the block ends without an error.
+
+    Raises
+    ------
+    ConfigError
+        If the directory is not empty.
+    """
+    directory = Path(directory)
+    check_new_directory(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = directory.with_name(f"{directory.name}.tmp.{os.getpid()}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        os.replace(temporary, directory)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_directory(directory.parent)
+
+
+def head_directory(directory: Path, number: int) -> Path:
+    """Return the place of the files of a target's head: numbers, because a target may have any name."""
+    return directory / "heads" / str(number)
 
 
 def copy_model(featurizer: MoleculeFeaturizer, directory: Path) -> dict[str, str]:
@@ -74,8 +129,9 @@ def check_model(directory: Path, sha256: Mapping[str, str]) -> None:
 
 
 def write_description(content: Mapping[str, Any], directory: Path) -> None:
-    """Write ``predictor.json`` with a checksum of itself."""
-    finite = _finite(content)
+    """Write ``predictor.json``: the content, format and versions, and a checksum of all that."""
+    versions = {"molbt": __version__, "rdkit": rdkit.__version__, "lightgbm": lightgbm.__version__, "scikit-learn": sklearn.__version__}
+    finite = _finite({"format": FORMAT, "format_version": FORMAT_VERSION, **content, "versions": versions})
     with atomic_write(directory / "predictor.json") as file:
         file.write(json.dumps({**finite, "sha256": _digest(finite)}, indent=1, allow_nan=False).encode())
 

@@ -20,19 +20,10 @@ from molbt.errors import CheckpointError, ConfigError, DataError, ShapeError
 from molbt.predict import cross_validation, heads, saved_predictor
 from molbt.predict.features import feature_builders
 from molbt.predict.heads import HEADS, build_head
+from molbt.predict.replicates import molecule_folds
 
+# Fewer trees: the defaults cost seconds.
 SMALL = {"lightgbm": {"n_trees": 20}, "forest": {"n_trees": 20}}
-
-
-@pytest.fixture(autouse=True)
-def small_heads(monkeypatch):
-    """Fewer trees: the defaults cost seconds."""
-
-    def build(name, task_type="regression", **parameters):
-        return build_head(name, task_type, **{**SMALL.get(name, {}), **parameters})
-
-    for module in ("predictor", "saved_heads"):
-        monkeypatch.setattr(f"molbt.predict.{module}.build_head", build)
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +51,7 @@ CASES = [
 def test_a_saved_predictor_predicts_the_same(head, task_type, features, tmp_path, molecules, nci_smiles, tiny_run):
     smiles, labels = molecules
     run = shutil.copytree(tiny_run, tmp_path / "run")
-    predictor = Predictor(head=head, features=features, model=run if "embedding" in features else None)
+    predictor = Predictor(head=head, head_parameters=SMALL.get(head), features=features, model=run if "embedding" in features else None)
     predictor.fit(smiles, labels_for(task_type, labels))
     assert predictor.task_type_ == task_type
     expected = predictor.predict([*nci_smiles[100:130], "x"])
@@ -85,10 +76,11 @@ def test_a_directory_holds_no_pickle_and_can_be_read_without_molbt(tmp_path, mol
         elif path.is_file():
             assert path.suffix in (".json", ".txt", ".md", ".safetensors")
     content = json.loads((directory / "predictor.json").read_text())
-    assert content["head"]["name"] == "ridge"
-    assert content["head"]["counts"] == {"n_train": 58, "n_refused": 1, "n_unlabelled": 1}
+    (target,) = content["targets"]
+    assert (target["name"], target["unit"], target["head"]["name"]) == ("target", None, "ridge")
+    assert target["head"]["counts"] == {"n_train": 58, "n_refused": 1, "n_unlabelled": 1}
     assert content["facts"] == {"target": "y"}
-    assert np.load(directory / "head.y.npy").shape == (58,)
+    assert np.load(directory / "heads" / "0" / "head.y.npy").shape == (58,)
 
 
 def test_every_file_of_a_predictor_is_checked(tmp_path, molecules, tiny_run):
@@ -162,10 +154,13 @@ def test_the_task_type_can_be_named():
         ({"features": "count"}, [1, 2], ConfigError, "did you mean 'counts'"),
         ({"features": "counts+pca"}, [1, 2], ConfigError, "the features pca are controls of an evaluation"),
         ({"features": "counts+embedding"}, [1, 2], ConfigError, r"need an encoder.*pass model='runs/a' \(--model runs/a\)"),
-        ({}, [1, 2, 3], ShapeError, r"one label for each of 2 molecules, received labels of shape \(3,\)"),
-        ({}, [[1], [2]], ShapeError, r"shape \(2, 1\)"),
+        ({}, [1, 2, 3], ShapeError, r"one label for each of 2 molecules, .* received shape \(3,\)"),
+        ({}, [[], []], ShapeError, r"shape \(2, 0\)"),
+        ({}, [[[1]], [[2]]], ShapeError, r"shape \(2, 1, 1\)"),
         ({}, ["high", "low"], DataError, "labels must be numbers"),
-        ({}, [1, None], DataError, "at least two labelled rows"),
+        ({}, [1, None], DataError, "'target'.*at least two labelled rows"),
+        ({"head_parameters": {"n_tree": 3}}, [1, 2], ConfigError, "unknown parameter 'n_tree'.*did you mean 'n_trees'"),
+        ({"head_parameters": {"random_state": 3}}, [1, 2], ConfigError, "received random_state; set it for the predictor"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_learned_is_refused(parameters, labels, error, said):
@@ -217,6 +212,100 @@ def test_predictions_are_those_of_the_head_on_the_named_features(molecules, tiny
     expected = heads.build_head("ridge", random_state=4).fit(built, labels).predict(built)
     found = Predictor(head="ridge", model=tiny_run, random_state=4).fit(smiles, labels).predict(smiles)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+# Several targets
+
+
+def two_targets(molecules):
+    """A measured value and a class, each missing where the other is not, in two rows."""
+    smiles, values = molecules
+    classes = np.array([float("O" in value) for value in smiles])
+    classes[5] = np.nan
+    return smiles, pd.DataFrame({"value": values, "class": classes})
+
+
+def test_each_target_is_what_a_predictor_of_its_own_would_be(molecules, tmp_path):
+    smiles, labels = two_targets(molecules)
+    both = Predictor(features="counts", head="knn").fit(smiles, labels, units={"value": "pIC50", "class": None})
+    found = both.predict(smiles)
+    assert found.shape == (60, 2)
+    for place, name in enumerate(labels):
+        alone = Predictor(features="counts", head="knn").fit(smiles, labels[name])
+        np.testing.assert_array_equal(found[:, place], alone.predict(smiles))
+        assert (both.heads_[name].n_train_, both.heads_[name].n_unlabelled_, both.heads_[name].n_refused_) == (58, 1, 1)
+    assert {name: head.task_type for name, head in both.heads_.items()} == {"value": "regression", "class": "classification"}
+    assert np.flatnonzero(both.refused_).tolist() == [58]
+    loaded = Predictor.load(both.save(tmp_path / "p", facts={"table": "t.csv"}))
+    np.testing.assert_allclose(loaded.predict(smiles), found, rtol=1e-9)
+    assert (loaded.targets_, loaded.units_, loaded.facts_) == (["value", "class"], {"value": "pIC50"}, {"table": "t.csv"})
+    assert loaded.task_type == {"value": "regression", "class": "classification"}
+    with pytest.raises(ConfigError, match=r"this one has value, class; use heads_\['value'\]"):
+        _ = both.head_
+
+
+@pytest.mark.parametrize(
+    ("y", "targets", "shape"),
+    [
+        ([1, 2, 3.5], ["target"], (2,)),
+        (pd.Series([1, 2, 3.5], name="logP"), ["logP"], (2,)),
+        ([[1], [2], [3.5]], ["target"], (2, 1)),
+        (np.array([[1, 5], [2, 6.5], [3.5, 7]]), ["target_0", "target_1"], (2, 2)),
+        (pd.DataFrame({"a": [1, 2, None], "b": [5.5, None, 6]}, dtype="Float64"), ["a", "b"], (2, 2)),
+    ],
+)
+def test_predictions_have_the_shape_of_the_labels(y, targets, shape, tmp_path):
+    predictor = Predictor(features="counts", head="ridge").fit(["CCO", "CCN", "CCC"], y)
+    assert predictor.targets_ == targets
+    for either in (predictor, Predictor.load(predictor.save(tmp_path / "p"))):
+        assert either.predict(["CCCC", "CO"]).shape == shape
+
+
+def test_a_target_that_cannot_be_learned_is_named():
+    labels = pd.DataFrame({"a": [1, 2, 3.5], "b": [1.5, np.nan, np.nan]})
+    with pytest.raises(DataError, match="target 'b': the head 'ridge' needs at least two"):
+        Predictor(features="counts", head="ridge").fit(["CCO", "CCN", "CCC"], labels)
+    with pytest.raises(DataError, match="target 'b': cross-validation needs three"):
+        Predictor(features="counts", head="ridge").cross_validate(["CCO", "CCN", "CCC"], labels, features=["counts"])
+    with pytest.raises(ConfigError, match="targets of different names, received a, a"):
+        Predictor(features="counts").fit(["CCO", "CCN"], pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]))
+    with pytest.raises(ConfigError, match="units are given for c, the targets are a, b"):
+        Predictor(features="counts").fit(["CCO", "CCN", "CCC"], labels, units={"c": "nM"})
+
+
+def test_task_types_may_differ_by_target():
+    labels = pd.DataFrame({"a": [0, 1, 0, 1], "b": [0, 1, 0, 1]})
+    predictor = Predictor(features="counts", head="knn", task_type={"a": "regression"}).fit(["CCO", "CCN", "CCC", "CCCl"], labels)
+    assert [head.task_type for head in predictor.heads_.values()] == ["regression", "classification"]
+
+
+def test_head_parameters_reach_the_head(molecules):
+    smiles, labels = molecules
+    predictor = Predictor(features="counts", head="lightgbm", head_parameters={"n_trees": 3}).fit(smiles, labels)
+    assert predictor.head_.booster_.num_trees() == 3
+    assert clone(predictor).head_parameters == {"n_trees": 3}
+
+
+def test_an_earlier_layer_is_used_and_saved(tiny_run, molecules, tmp_path):
+    smiles, labels = molecules
+    predictor = Predictor(features="embedding", head="ridge", model=tiny_run, layer="hidden_1").fit(smiles, labels)
+    assert predictor.head_.widths_ == {"embedding": 32}
+    hidden = MoleculeFeaturizer(tiny_run, output="hidden_1", on_invalid="nan").fit().transform
+    built = feature_builders(["embedding"], learned={"embedding": hidden})["embedding"](smiles)
+    expected = build_head("ridge").fit(built, labels).predict(built)
+    np.testing.assert_allclose(predictor.predict(smiles), expected, rtol=1e-9)
+    predictor.set_params(layer="embedding")  # for the next fit, not for what is saved now
+    loaded = Predictor.load(predictor.save(tmp_path / "p"))
+    assert loaded.layer == "hidden_1"
+    np.testing.assert_allclose(loaded.predict(smiles), expected, rtol=1e-9)
+    with pytest.raises(ConfigError, match="no output 'hidden_9'"):
+        Predictor(features="embedding", model=tiny_run, layer="hidden_9").fit(smiles, labels)
+
+
+def test_a_device_that_is_not_there_is_an_error(tiny_run, molecules):
+    smiles, labels = molecules
+    with pytest.raises(ConfigError, match="device"):
+        Predictor(features="embedding", model=tiny_run, device="nosuch").fit(smiles, labels)
 
 
 # Saving
@@ -284,7 +373,7 @@ def rewrite(tmp_path):
     path = directory / "predictor.json"
     original = json.loads(path.read_text())
 
-    def change(place: list[str], value: object) -> Path:
+    def change(place: list[str | int], value: object) -> Path:
         content = json.loads(json.dumps(original))
         content.pop("sha256")
         section = content
@@ -306,49 +395,58 @@ def test_the_rewriting_fixture_keeps_a_whole_predictor(rewrite):
     ("place", "value"),
     [
         (["format"], "molbt.twin_model"),
-        (["format_version"], 2),
-        (["format_version"], "1"),
+        (["format_version"], 1),
+        (["format_version"], "2"),
         (["features"], "counts+embedding"),
         (["features"], "descriptors"),
         (["features"], "nothing"),
         (["features"], 3),
-        (["head"], []),
-        (["head"], {}),
+        (["targets"], []),
+        (["targets"], {}),
+        (["targets", 0], {}),
+        (["targets", 0, "name"], 3),
+        (["targets", 0, "unit"], 3),
+        (["targets", 0, "head"], []),
+        (["targets", 0, "head"], {}),
+        (["targets", 0, "surplus"], 1),
+        (["layer"], 3),
+        (["is_matrix"], 1),
+        (["head_parameters"], [1]),
         (["surplus"], 1),
         (["model_sha256"], {"../../etc/passwd": "0" * 64}),
         (["model_sha256"], {"config.json": "0" * 64}),
-        (["head", "surplus"], 1),
-        (["head", "name"], "os"),
-        (["head", "name"], "lightgbm"),
-        (["head", "name"], None),
-        (["head", "task_type"], "classification"),
-        (["head", "task_type"], "auto"),
-        (["head", "random_state"], -1),
-        (["head", "random_state"], "0"),
-        (["head", "random_state"], True),
-        (["head", "random_state"], 1 << 70),
-        (["head", "parameters"], {"__class__": "os.system"}),
-        (["head", "parameters"], {"penalties": "all"}),
-        (["head", "parameters"], {"penalties": []}),
-        (["head", "parameters"], {"penalties": [[1]]}),
-        (["head", "parameters"], {"folds": 1.5}),
-        (["head", "parameters"], {"folds": True}),
-        (["head", "widths"], {}),
-        (["head", "widths"], {"../x": 3}),
-        (["head", "widths"], {"ecfp4": 65536, "atom_pair": 3}),
-        (["head", "widths"], {"ecfp4": 0, "atom_pair": 65536}),
-        (["head", "constant"], "1"),
-        (["head", "constant"], 1.5),
-        (["head", "counts"], {"n_train": -1, "n_refused": 0, "n_unlabelled": 0}),
-        (["head", "checked_predictions"], []),
-        (["head", "checked_predictions"], [1.0, 2.0, 3.0]),
-        (["head", "checked_predictions"], [1.0] * 33),
-        (["head", "checked_predictions"], ["1"]),
-        (["head", "sha256"], {}),
-        (["head", "sha256", "../predictor.json"], "0" * 64),
-        (["head", "sha256", "/etc/passwd"], "0" * 64),
-        (["head", "sha256", "head.y.npy"], "0" * 63),
-        (["head", "sha256", "head.y.npy"], "A" * 64),
+        (["targets", 0, "head", "surplus"], 1),
+        (["targets", 0, "head", "name"], "os"),
+        (["targets", 0, "head", "name"], "lightgbm"),
+        (["targets", 0, "head", "name"], None),
+        (["targets", 0, "head", "task_type"], "classification"),
+        (["targets", 0, "head", "task_type"], "auto"),
+        (["targets", 0, "head", "random_state"], -1),
+        (["targets", 0, "head", "random_state"], "0"),
+        (["targets", 0, "head", "random_state"], True),
+        (["targets", 0, "head", "random_state"], 1 << 70),
+        (["targets", 0, "head", "parameters"], {"__class__": "os.system"}),
+        (["targets", 0, "head", "parameters"], {"penalties": "all"}),
+        (["targets", 0, "head", "parameters"], {"penalties": []}),
+        (["targets", 0, "head", "parameters"], {"penalties": [[1]]}),
+        (["targets", 0, "head", "parameters"], {"folds": 1.5}),
+        (["targets", 0, "head", "parameters"], {"folds": True}),
+        (["targets", 0, "head", "widths"], {}),
+        (["targets", 0, "head", "widths"], {"../x": 3}),
+        (["targets", 0, "head", "widths"], {"ecfp4": 65536, "atom_pair": 3}),
+        (["targets", 0, "head", "widths"], {"ecfp4": 0, "atom_pair": 65536}),
+        (["targets", 0, "head", "constant"], "1"),
+        (["targets", 0, "head", "constant"], 1.5),
+        (["targets", 0, "head", "counts"], {"n_train": -1, "n_refused": 0, "n_unlabelled": 0}),
+        (["targets", 0, "head", "checked_predictions"], []),
+        (["targets", 0, "head", "checked_predictions"], [1.0, 2.0, 3.0]),
+        (["targets", 0, "head", "checked_predictions"], [1.0] * 33),
+        (["targets", 0, "head", "checked_predictions"], ["1"]),
+        (["targets", 0, "head", "sha256"], {}),
+        (["targets", 0, "head", "sha256", "../predictor.json"], "0" * 64),
+        (["targets", 0, "head", "sha256", "/etc/passwd"], "0" * 64),
+        (["targets", 0, "head", "sha256", "head.y.npy"], "0" * 63),
+        (["targets", 0, "head", "sha256", "head.y.npy"], "A" * 64),
     ],
 )
 def test_a_hostile_description_is_refused(place, value, rewrite):
@@ -356,7 +454,7 @@ def test_a_hostile_description_is_refused(place, value, rewrite):
         Predictor.load(rewrite(place, value))
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"format": "molbt.predictor", "format_version": 1}'])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"format": "molbt.predictor", "format_version": 2}'])
 def test_a_file_that_is_no_description_is_refused(content, rewrite):
     directory = rewrite(["facts"], {})
     (directory / "predictor.json").write_bytes(content)
@@ -387,8 +485,8 @@ def test_cross_validation_scores_the_same_folds_as_scikit_learn(molecules):
         kept = np.isfinite(predicted)
         assert (~kept).sum() <= 1
         expected.append(roc_auc_score(classes[known[test]][kept], predicted[kept]))
-    assert list(scores) == ["counts", "descriptors"]
-    np.testing.assert_allclose(scores["descriptors"], expected)
+    assert {target: list(of_target) for target, of_target in scores.items()} == {"target": ["counts", "descriptors"]}
+    np.testing.assert_allclose(scores["target"]["descriptors"], expected)
     assert isinstance(LogisticRegression(), type(head._model))
 
 
@@ -399,6 +497,18 @@ def test_folds_follow_the_rarer_class_and_the_number_of_rows():
     values = np.arange(3.0)
     folds = cross_validation.random_folds(values, "regression", 5, 1)
     assert [test.tolist() for _, test in folds] == [t.tolist() for _, t in KFold(3, shuffle=True, random_state=1).split(values)]
+
+
+def test_no_molecule_stands_on_both_sides_of_a_fold():
+    # Ethanol as itself, its mirror text and its salt; alanine, both hands; the rest once.
+    smiles = ["CCO", "CCN", "OCC", "C[C@H](N)C(=O)O", "CCC", "C[C@@H](N)C(=O)O", "CCCl", "[Na+].CC[O-]", "CCBr", "?", "??"]
+    same = [0, 1, 0, 2, 3, 2, 4, 0, 5, 6, 7]
+    for task_type, labels in (("regression", np.arange(11.0)), ("classification", np.array([0, 1] * 5 + [0.0]))):
+        folds = molecule_folds(labels, smiles, task_type, 3, 0)
+        assert sorted(np.concatenate([test for _, test in folds]).tolist()) == list(range(11))
+        for train, test in folds:
+            assert not {same[row] for row in train} & {same[row] for row in test}
+            assert sorted([*train, *test]) == list(range(11))
 
 
 @pytest.mark.parametrize(("labels", "n_splits"), [([1.5, 2], 5), ([0, 0, 0, 1], 5), ([0, 0, 0], 5), ([np.nan] * 3, 5)])

@@ -1,0 +1,116 @@
+"""Cells of a measured column, as people write them: numbers, bounds such as ``>10000``, and words for two classes."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from molbt.errors import DataError, ShapeError
+
+CLASS_WORDS = {
+    "active": 1.0, "inactive": 0.0, "true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "positive": 1.0, "negative": 0.0,
+}  # fmt: skip
+"""Words that name a class, in any case."""
+
+_MISSING = {"", "na", "n/a", "nan", "none", "null", "nd", "n.d.", "-", "<na>"}
+_RELATIONS = {
+    "": "=",
+    "=": "=",
+    "==": "=",
+    "~": "~",
+    "≈": "~",
+    "<": "<",
+    "<<": "<",
+    "<=": "<=",
+    "≤": "<=",
+    ">": ">",
+    ">>": ">",
+    ">=": ">=",
+    "≥": ">=",
+}
+_CELL = re.compile(r"(?P<relation>[<>=~≈≤≥]*)\s*(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
+_FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What the cells of a column say.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n,), float64
+        Numbers, and 0 or 1 for a class word; NaN where missing or not readable.
+    relations : ndarray of shape (n,), str
+        ``=``, ``~``, ``<``, ``<=``, ``>`` or ``>=``: how the truth relates to the number.
+    is_word : ndarray of shape (n,), bool
+        Whether the cell names a class in words (or is a truth value of a typed column).
+    problems : list of n str
+        Why a cell cannot be read, or ``""``; also ``""`` for an empty cell.
+    """
+
+    values: np.ndarray
+    relations: np.ndarray
+    is_word: np.ndarray
+    problems: list[str]
+
+    @property
+    def names_classes(self) -> bool:
+        """Whether every cell that can be read is a class word, 0 or 1."""
+        known = np.isfinite(self.values)
+        return bool(known.any() and (np.isin(self.values[known], (0.0, 1.0)) & (self.relations[known] == "=")).all())
+
+
+def read_cells(column: Sequence[Any], relations: Sequence[Any] | None = None) -> Cells:
+    """Read the cells of a column.
+
+    Parameters
+    ----------
+    column : sequence of n str, numbers, truth values or missing values
+        A cell may begin with a relation: ``>10000``, ``<= 5``, ``~3.2``.
+    relations : sequence of n str or missing values, optional
+        Relations of their own column, for cells that have none in them; empty means ``=``.
+
+    Raises
+    ------
+    ShapeError
+        If the two differ in length.
+    """
+    if relations is not None and len(relations) != len(column):
+        raise ShapeError(f"expected one relation for each of {len(column)} labels, received {len(relations)}")
+    n = len(column)
+    values, found, is_word, problems = np.full(n, np.nan), np.full(n, "=", dtype="<U2"), np.zeros(n, dtype=bool), [""] * n
+    for row, (cell, beside) in enumerate(zip(column, relations if relations is not None else [""] * n, strict=True)):
+        try:
+            values[row], found[row], is_word[row] = _read(cell, beside)
+        except DataError as error:
+            problems[row] = str(error)
+    return Cells(values, found, is_word, problems)
+
+
+def flipped(relations: np.ndarray) -> np.ndarray:
+    """Return the relations after a change of sign: ``>`` becomes ``<``."""
+    return np.array([_FLIPPED.get(relation, relation) for relation in relations.tolist()], dtype="<U2")
+
+
+def _read(cell: Any, beside: Any) -> tuple[float, str, bool]:
+    """The number, relation and kind of one cell; DataError with the reason where there is none."""
+    if isinstance(cell, bool | np.bool_):
+        return float(cell), "=", True
+    text = "" if cell is None or cell is pd.NA or cell is pd.NaT else str(cell).strip()
+    word = text.casefold()
+    if word in _MISSING:
+        return math.nan, "=", False
+    if word in CLASS_WORDS:
+        return CLASS_WORDS[word], "=", True
+    match = _CELL.fullmatch(text)
+    number = float(match["number"]) if match else math.nan
+    if match is None or not math.isfinite(number):
+        raise DataError(f"{text[:40]!r} is no finite number")
+    relation = match["relation"] or ("" if beside is None or beside is pd.NA or beside != beside else str(beside).strip())
+    if relation not in _RELATIONS:
+        raise DataError(f"unknown relation {relation[:10]!r}")
+    return number, _RELATIONS[relation], False

@@ -1,0 +1,83 @@
+"""The choices that lead from a measured column to labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from molbt.errors import ConfigError, suggestion
+from molbt.predict.units import Conversion
+
+_CHOICES = {
+    "task_type": ("auto", "regression", "classification"),
+    "censored": ("drop", "value"),
+    "duplicates": ("median", "mean", "first", "keep"),
+    "conflicts": ("drop", "mean", "keep"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelPolicy:
+    """What becomes of the cells of a column.
+
+    Parameters
+    ----------
+    task_type : {"auto", "regression", "classification"}
+        ``auto``: classification when every cell that can be read is a class word, 0 or 1, or when there is a threshold.
+    unit, scale : str
+        As in `Conversion`.
+    active_above, active_below : float, optional
+        At most one of them: class 1 is at or above (at or below) this threshold, after the conversion.
+    censored : {"drop", "value"}
+        Regression: leave bounds out, or take them as measured. In classification a bound that does not decide the class is left out.
+    duplicates : {"median", "mean", "first", "keep"}
+        The one label of a molecule's several values; ``keep``: each row keeps its own. Classes: the majority, or the first.
+    conflicts : {"drop", "mean", "keep"}
+        What becomes of values that differ by more than ``max_spread``: none is used, their mean is used, or each row keeps its own. A tie
+        of classes has no mean: it is dropped unless kept.
+    max_spread : float, optional
+        Largest difference between the values of one molecule, in units of the label. By default 1 (one log unit) where ``scale`` is
+        logarithmic, and otherwise the standard deviation of all labels.
+
+    Raises
+    ------
+    ConfigError
+        If a choice is unknown, or two of them exclude each other.
+    """
+
+    task_type: str = "auto"
+    unit: str | None = None
+    scale: str = "none"
+    active_above: float | None = None
+    active_below: float | None = None
+    censored: str = "drop"
+    duplicates: str = "median"
+    conflicts: str = "drop"
+    max_spread: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, valid in _CHOICES.items():
+            if getattr(self, name) not in valid:
+                raise ConfigError(
+                    f"unknown value {getattr(self, name)!r} of {name} (--{name.replace('_', '-')}){suggestion(getattr(self, name), valid)}"
+                )
+        if self.active_above is not None and self.active_below is not None:
+            raise ConfigError("expected one threshold, received --active-above and --active-below; leave one out")
+        if self.has_threshold and self.task_type == "regression":
+            raise ConfigError("a threshold makes classes, received --task-type regression beside it; leave one of them out")
+        if self.max_spread is not None and not self.max_spread >= 0:
+            raise ConfigError(f"expected a largest spread of 0 or more, received {self.max_spread} (--max-spread)")
+        _ = self.conversion
+
+    @property
+    def conversion(self) -> Conversion:
+        return Conversion(self.unit, self.scale)
+
+    @property
+    def has_threshold(self) -> bool:
+        return self.active_above is not None or self.active_below is not None
+
+    def spread_limit(self, labels: np.ndarray) -> float:
+        """Return the largest spread of replicates that is no conflict, given all labels: ``max_spread``, or its default."""
+        if self.max_spread is not None:
+            return self.max_spread
+        return 1.0 if self.conversion.is_logarithmic else float(np.std(labels)) if len(labels) else 0.0

@@ -1,0 +1,154 @@
+"""``fit`` and ``predict`` on measured columns as they come: bounds, units, several targets, classes in words."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from molbt.cli.main import run
+from molbt.data.sources import embedded_activities
+
+MESSY = {0: ">10000", 1: "0", 2: "", 3: "n.d.", 4: "oops", 5: "~250"}
+
+
+@pytest.fixture(scope="module")
+def assay(tmp_path_factory) -> Path:
+    """150 measured molecules: IC50 in nM with the odd cell, a class in words, and the activity as published; one molecule cannot be read,
+    and two stand a second time, written backwards by RDKit."""
+    from rdkit import Chem
+
+    frame = embedded_activities().iloc[::6].head(150).reset_index(drop=True)
+    frame["IC50"] = [f"{10 ** (9 - value):.8g}" for value in frame["activity"]]
+    frame["class"] = np.where(frame["activity"] > frame["activity"].median(), "active", "inactive")
+    again = frame.iloc[[10, 11]].copy()
+    again["smiles"] = [Chem.MolToSmiles(Chem.MolFromSmiles(smiles), rootedAtAtom=3) for smiles in again["smiles"]]
+    again["IC50"] = [f"{float(again['IC50'].iloc[0]) * 2:.8g}", f"{float(again['IC50'].iloc[1]) * 100:.8g}"]
+    for row, cell in MESSY.items():
+        frame.loc[row, "IC50"] = cell
+    frame["mark"] = np.where(frame.index.isin([20, 21]), ">", "=")
+    frame.loc[6, "class"] = ""
+    frame.loc[7, "smiles"] = "C1CC"
+    path = tmp_path_factory.mktemp("assay") / "assay.csv"
+    pd.concat([frame, again], ignore_index=True).to_csv(path, index=False)
+    return path
+
+
+def test_an_assay_in_nanomolar_is_learned_as_pic50_and_no_row_is_lost(assay, tmp_path, capsys):
+    command = ["fit", str(assay), "--target", "IC50", "--target-unit", "nM", "--to", "pIC50", "--head", "ridge", "--folds", "3"]
+    assert run([*command, "-o", str(tmp_path / "p")]) == 0
+    shown = capsys.readouterr().out
+    # 152 rows: two empty, one unreadable, one zero, one bound; one replicate, and two rows that are two log units apart.
+    assert (
+        "IC50: regression in pIC50, 144 labels; used: approximate values 1; left out: neither number nor class 1, not convertible 1, "
+        "bounds 1, replicates of other rows 1, in conflict 2" in shown
+    )
+    assert "IC50: 143 rows used, 1 refused; head ridge, features counts" in shown
+    left_out = pd.read_csv(tmp_path / "p" / "left_out.csv", keep_default_na=False)
+    assert left_out["row"].tolist() == [0, 1, 4, 7, 11, 150, 151]
+    assert left_out["target"].tolist() == ["IC50"] * 3 + [""] + ["IC50"] * 3
+    assert "ring" in left_out["reason"][3]
+    assert left_out["reason"][5].startswith("replicate of row 10")
+
+    assert run(["predict", str(assay), "--predictor", str(tmp_path / "p"), "-o", str(tmp_path / "out.csv")]) == 0
+    table, predicted = pd.read_csv(assay), pd.read_csv(tmp_path / "out.csv")
+    assert predicted["name"].tolist() == table["name"].tolist()
+    assert np.flatnonzero(predicted["prediction_pIC50"].isna()).tolist() == [7]
+    assert np.flatnonzero(predicted["molbt_reason"].notna()).tolist() == [7]
+    # The published values, which the command never saw, are on the scale of the predictions.
+    known = predicted.drop(index=[7, 150, 151])
+    assert np.corrcoef(known["prediction_pIC50"], known["activity"])[0, 1] > 0.9
+    assert abs((known["prediction_pIC50"] - known["activity"]).mean()) < 0.1
+
+    capsys.readouterr()
+    assert run(["info", str(tmp_path / "p")]) == 0
+    described = capsys.readouterr().out
+    assert "IC50: regression in pIC50 with head ridge on counts, 143 training rows" in described
+    assert "conflicts 2" in described
+    assert "unit nM, scale pIC50" in described
+
+
+def test_several_targets_are_learned_beside_each_other(assay, tmp_path, capsys):
+    command = ["fit", str(assay), "--target", "activity,class", "--head", "knn", "--folds", "3", "-o", str(tmp_path / "p")]
+    assert run(command) == 0
+    shown = capsys.readouterr().out
+    assert "activity: regression, 150 labels; left out: replicates of other rows 2" in shown
+    assert "class: classification, 149 labels; left out: replicates of other rows 2" in shown
+    assert "activity: RMSE in 3 random folds, counts" in shown
+    assert "class: ROC AUC in 3 random folds, counts" in shown
+    assert run(["predict", str(assay), "--predictor", str(tmp_path / "p"), "-o", str(tmp_path / "out.parquet")]) == 0
+    predicted = pd.read_parquet(tmp_path / "out.parquet")
+    assert predicted.columns[-3:].tolist() == ["prediction_activity", "prediction_class", "molbt_reason"]
+    assert predicted["prediction_class"].dropna().between(0, 1).all()
+    facts = json.loads((tmp_path / "p" / "predictor.json").read_text())["facts"]
+    assert facts["labels"]["class"]["missing"] == 1
+    assert set(facts["folds"]) == {"activity", "class"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--censored", "value"], "used: bounds 1, approximate values 1"),
+        (["--target-unit", "nM"], "IC50: regression in nM"),
+        (["--to", "log10"], "IC50: regression in log10"),
+        (["--active-below", "1000"], "IC50: classification"),
+        (["--active-above", "6", "--to", "pIC50", "--target-unit", "nM"], "used: bounds 1, approximate values 1"),
+        (["--duplicates", "keep"], "left out: neither number nor class 1, bounds 1\n"),
+        (["--max-spread", "0", "--conflicts", "mean"], "bounds 1, replicates of other rows 2\n"),
+        (["--max-spread", "0", "--conflicts", "keep"], "left out: neither number nor class 1, bounds 1\n"),
+        (["--relation-column", "mark"], "bounds 3"),
+    ],
+)
+def test_each_choice_about_labels_is_connected(options, said, assay, tmp_path, capsys):
+    command = ["fit", str(assay), "--target", "IC50", "--head", "knn", "--folds", "0", "-o", str(tmp_path / "p"), *options]
+    assert run(command) == 0
+    assert said in capsys.readouterr().out
+
+
+def test_parameters_of_the_head_and_the_layer_are_connected(assay, tiny_run, tmp_path, capsys):
+    command = ["fit", str(assay), "--target", "activity", "--folds", "0", "--head", "lightgbm"]
+    assert run([*command, "--set-head", "n_trees=3", "-o", str(tmp_path / "p")]) == 0
+    assert json.loads((tmp_path / "p" / "predictor.json").read_text())["targets"][0]["head"]["parameters"]["n_trees"] == 3
+    layer = ["--model", str(tiny_run), "--layer", "hidden_1", "--features", "embedding", "--device", "cpu"]
+    assert run([*command, *layer, "--set-head", "n_trees=3", "-o", str(tmp_path / "q")]) == 0
+    assert json.loads((tmp_path / "q" / "predictor.json").read_text())["targets"][0]["head"]["widths"] == {"embedding": 32}
+    predict = ["predict", str(assay), "--predictor", str(tmp_path / "q"), "-o", str(tmp_path / "out.csv")]
+    assert run([*predict, "--device", "cpu"]) == 0
+    assert run([*predict, "--device", "nosuch"]) == 2
+    assert "nosuch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--target", "IC5"], 1, "pass --target IC50"),
+        (["--target", "IC50,IC50"], 2, "different targets"),
+        (["--target", "IC50", "--relation-column", "activity,class"], 2, "relation column for each of 1 targets, received 2"),
+        (["--target", "IC50", "--relation-column", "relation"], 1, "--relation-column"),
+        (["--target", "IC50", "--to", "pIC50"], 2, "received no unit"),
+        (["--target", "IC50", "--task-type", "classification"], 1, "pass a threshold (--active-above, --active-below)"),
+        (["--target", "IC50", "--set-head", "n_trees"], 2, "expected NAME=VALUE"),
+        (["--target", "IC50", "--set-head", "trees=3"], 2, "did you mean 'n_trees'"),
+        (["--target", "class", "--to", "pIC50", "--target-unit", "nM"], 1, "a class where numbers are expected"),
+        (["--target", "class", "--task-type", "regression"], 1, "a class where numbers are expected"),
+    ],
+)
+def test_what_cannot_be_fitted_is_said_in_one_line(options, code, said, assay, tmp_path, capsys):
+    assert run(["fit", str(assay), *options, "-o", str(tmp_path / "p")]) == code
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "p").exists()
+
+
+def test_replicates_never_stand_in_two_folds(tmp_path, capsys, nci_smiles):
+    # Twenty molecules twice each, with the same label: were the two in different folds, nearest neighbours would know the answer.
+    generator = np.random.default_rng(0)
+    labels = generator.normal(size=20)
+    frame = pd.DataFrame({"smiles": [*nci_smiles[:20], *nci_smiles[:20]], "y": [*labels, *labels]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    command = ["fit", str(tmp_path / "t.csv"), "--target", "y", "--duplicates", "keep", "--head", "knn", "--folds", "4"]
+    assert run([*command, "-o", str(tmp_path / "p")]) == 0
+    folds = json.loads((tmp_path / "p" / "predictor.json").read_text())["facts"]["folds"]["y"]["counts"]
+    assert np.mean(folds) > 0.7 * labels.std()
