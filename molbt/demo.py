@@ -13,7 +13,9 @@ from molbt.data.files import atomic_write
 from molbt.data.sources import embedded_activities, embedded_molecules
 from molbt.evaluation.benchmarks.table import TableBenchmark
 from molbt.evaluation.controls import CONTROL, control_features
+from molbt.evaluation.embedding_map import embedding_map
 from molbt.evaluation.encoder_features import encoder_features
+from molbt.evaluation.leakage import find_leakage
 from molbt.evaluation.protocol import evaluate
 from molbt.report.page import write_report
 from molbt.training.trainer import pretrain
@@ -89,6 +91,9 @@ def run_demo(
         "they were not trained on.",
         *features.notes,
     ]
+    leakage = find_leakage(benchmark, run.directory, n_jobs=n_jobs)
+    leakage.save(directory / "leakage.csv")
+    notes.append(leakage.sentence())
     report = write_report(
         directory / "report.html",
         title="molbt demo: an encoder pretrained on the molecules that come with RDKit",
@@ -96,6 +101,8 @@ def run_demo(
         control=CONTROL,
         metric=METRIC,
         run_directory=run.directory,
+        leakage=leakage,
+        embedding_map=embedding_map(benchmark, features.learned, policy=features.policy),
         notes=notes,
         label_unit=LABEL_UNIT,
     )

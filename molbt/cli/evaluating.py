@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from molbt.cli.app import app
-from molbt.cli.options import HEADS_HELP, Format, Jobs, OptionalModel, RandomState, is_quiet
+from molbt.cli.options import DATASETS_HELP, HEADS_HELP, Format, Jobs, OptionalModel, RandomState, is_quiet
 from molbt.cli.progress import progress
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from molbt.evaluation.benchmarks.base import Benchmark
+
+_DATA_SETS_SHOWN = 12
+"""Most data sets that have a column of their own below the table."""
 
 
 def _build_benchmark(name: str, options: dict[str, Any]) -> "Benchmark":
@@ -40,7 +45,7 @@ def _option_name(option: str) -> str:
 @app.command()
 def evaluate(
     context: typer.Context,
-    benchmark: Annotated[str, typer.Argument(help="moleculeace, or table for a file of your own.")],
+    benchmark: Annotated[str, typer.Argument(help="moleculeace, moleculenet, or table for a file of your own.")],
     path: Annotated[Path | None, typer.Argument(help="The file, for the benchmark table.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of results.csv and report.html.")] = Path("reports"),
     model: OptionalModel = None,
@@ -49,9 +54,18 @@ def evaluate(
     target: Annotated[str | None, typer.Option("--target", help="Column to predict, or several separated by commas (table).")] = None,
     smiles_column: Annotated[str | None, typer.Option("--smiles-column", help="Column that holds the SMILES (table).")] = None,
     format: Format = None,
-    split: Annotated[str | None, typer.Option("--split", help="random, scaffold or scaffold_random (table).")] = None,
-    repeats: Annotated[int | None, typer.Option("--repeats", help="Number of splits (table).")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="scaffold, scaffold_deepchem, scaffold_random, cluster, random or time (table, moleculenet)."),
+    ] = None,
+    time_column: Annotated[str | None, typer.Option("--time-column", help="Years or ISO dates, for --split time (table).")] = None,
+    repeats: Annotated[int | None, typer.Option("--repeats", help="Number of splits (table, moleculenet).")] = None,
+    datasets: Annotated[str | None, typer.Option("--datasets", help=f"Separated by commas: {DATASETS_HELP} (moleculenet)")] = None,
+    max_rows: Annotated[int | None, typer.Option("--max-rows", help="Cut larger data sets to so many rows (moleculenet).")] = None,
+    fractions: Annotated[str, typer.Option("--fractions", help="Shares of the training labels, for low-label curves: 0.01,0.1,1")] = "1",
     limit: Annotated[int | None, typer.Option("--limit", help="First so many tasks only.")] = None,
+    require_clean: Annotated[bool, typer.Option("--require-clean", help="Refuse when the pretraining saw a test molecule.")] = False,
+    write_card: Annotated[bool, typer.Option("--write-card", help="Put the table into the card of the model.")] = False,
     heads: Annotated[str, typer.Option("--heads", help=f"Separated by commas: {HEADS_HELP}")] = "tanimoto_svm,lightgbm",
     random_state: RandomState = 0,
     jobs: Jobs = 1,
@@ -61,13 +75,20 @@ def evaluate(
     from molbt.data.sources import data_dir as find_data
     from molbt.errors import ConfigError
     from molbt.evaluation.controls import CONTROL, control_features
+    from molbt.evaluation.embedding_map import embedding_map
     from molbt.evaluation.encoder_features import encoder_features
+    from molbt.evaluation.leakage import find_leakage
     from molbt.evaluation.protocol import evaluate as run_protocol
+    from molbt.evaluation.statistics import values_by_data_set
+    from molbt.model.checkpoint import add_results
     from molbt.report.page import write_report
     from molbt.report.tables import text_table
 
+    if model is None and write_card:
+        raise ConfigError("--write-card writes into the card of an encoder, received no --model; pass --model runs/a")
     if model is None and layer != "embedding":
         raise ConfigError(f"--layer {layer} is an output of an encoder, received no --model; pass --model runs/a")
+    shares = _fractions(fractions)
     found = registry.find("benchmarks", benchmark)
     if "data_dir" in inspect.signature(found).parameters:
         data_dir = find_data(data_dir)
@@ -78,18 +99,26 @@ def evaluate(
         "smiles_column": smiles_column,
         "format": format,
         "split": split,
+        "time_column": time_column,
         "repeats": repeats,
+        "datasets": [name.strip() for name in datasets.split(",")] if datasets else None,
+        "max_rows": max_rows,
         "limit": limit,
         "random_state": random_state if "random_state" in inspect.signature(found).parameters else None,
     }
     built = _build_benchmark(benchmark, options)
     output.mkdir(parents=True, exist_ok=True)
     with progress(quiet=is_quiet(context)) as display:
+        leakage = find_leakage(built, model, n_jobs=jobs)
+        leakage.save(output / "leakage.csv")
+        if require_clean:
+            leakage.require_clean()
         features = encoder_features(model, output, layer=layer, random_state=random_state, n_jobs=jobs) if model is not None else None
         results = run_protocol(
             built,
             control_features(features.learned if features else None, policy=features.policy if features else None, n_jobs=jobs),
             [name.strip() for name in heads.split(",") if name.strip()],
+            fractions=shares,
             random_state=random_state,
             n_jobs=jobs,
             results_path=output / "results.csv",
@@ -98,9 +127,9 @@ def evaluate(
         )
     cells = set(zip(results["features"], results["head"], strict=True))
     control = CONTROL if CONTROL in cells else ("counts", str(results["head"].iloc[0]))
-    metric = str(results["metric"].iloc[0])
+    metrics = _headline_metrics(results)
     published = built.published()
-    notes = features.notes if features else []
+    notes = [*(features.notes if features else []), *built.notes()]
     if layer != "embedding":
         notes = [*notes, f"The features called embedding, and their controls, are the encoder's output {layer}."]
     report = write_report(
@@ -108,16 +137,55 @@ def evaluate(
         title=f"{benchmark}: {model or 'controls'}",
         results=results,
         control=control,
-        metric=metric,
+        metric=metrics,
         published=published,
         run_directory=_run_of(model) if model is not None else None,
+        leakage=leakage,
+        embedding_map=embedding_map(built, features.learned, policy=features.policy) if features else None,
         notes=notes,
         label_unit=built.label_unit,
     )
-    typer.echo(text_table(results, control, metric, published=published, label_unit=built.label_unit))
+    lines = []
+    for metric in metrics:
+        for fraction in sorted(results["fraction"].unique().tolist()):
+            chosen = results[(results["metric"] == metric) & (results["fraction"] == fraction)]
+            if fraction < 1:
+                lines.append(f"{fraction:g} of the training labels")
+            shown = published if fraction == 1 else None
+            lines.append(text_table(chosen, control, metric, published=shown, label_unit=built.label_unit))
+            lines.append(f"* {leakage.sentence()}\n")
+            if 1 < chosen["data_set"].nunique() <= _DATA_SETS_SHOWN:
+                values = values_by_data_set(chosen, metric).round(3).rename_axis(columns=None).reset_index()
+                lines.append(f"{metric} by data set\n{values.to_string(index=False)}\n")
+    typer.echo("\n".join(lines))
+    if write_card and model is not None:
+        add_results(model, "\n".join(lines))
     for note in notes:
         typer.echo(note)
     typer.echo(f"report: {report}")
+
+
+def _fractions(text: str) -> tuple[float, ...]:
+    from molbt.errors import ConfigError
+    from molbt.evaluation.training_subsets import check_fractions
+
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(
+            f"--fractions must be numbers above 0 and up to 1, separated by commas, got {text!r}; such as 0.01,0.1,1"
+        ) from error
+    return check_fractions(values)
+
+
+def _headline_metrics(results: "pd.DataFrame") -> list[str]:
+    """Return the first metric of each type of task: values and classes share none, and so no table."""
+    from molbt.evaluation.metrics import find_metric
+
+    first: dict[str, str] = {}
+    for metric in results["metric"].unique():
+        first.setdefault(find_metric(metric)[0].task_type, metric)
+    return list(first.values())
 
 
 def _run_of(model: Path) -> Path | None:

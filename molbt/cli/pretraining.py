@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from molbt.cli.app import app
-from molbt.cli.options import Changes, Config, Exclude, Format, Jobs, Preset, SmilesColumn, is_quiet
+from molbt.cli.options import Changes, Config, DataDir, Exclude, ExcludeOverlap, Format, Jobs, Preset, SmilesColumn, is_quiet
 from molbt.cli.progress import progress
 
 if TYPE_CHECKING:
     from molbt.config import RunConfig
+    from molbt.data.exclusions import Exclusion
 
 
 def _configuration(
@@ -35,6 +36,18 @@ def _configuration(
     return settings.with_smiles_column(smiles_column) if smiles_column else settings
 
 
+def _exclusions(tables: Sequence[str] | None, benchmarks: str | None, data_dir: Path | None) -> "list[Exclusion]":
+    """Resolve --exclude and --exclude-overlap, before any work."""
+    from molbt.data.exclusions import as_exclusions
+
+    found = as_exclusions(tables or [])
+    if benchmarks:
+        from molbt.evaluation.leakage import benchmark_exclusions
+
+        found += benchmark_exclusions([name.strip() for name in benchmarks.split(",") if name.strip()], data_dir)
+    return found
+
+
 @app.command()
 def prepare(
     context: typer.Context,
@@ -44,6 +57,8 @@ def prepare(
     preset: Preset = None,
     changes: Changes = None,
     exclude: Exclude = None,
+    exclude_overlap: ExcludeOverlap = None,
+    data_dir: DataDir = None,
     smiles_column: SmilesColumn = None,
     format: Format = None,
     jobs: Jobs = 1,
@@ -53,8 +68,9 @@ def prepare(
     from molbt.data.corpus import prepare as prepare_corpus
     from molbt.data.quarantine import summarise_use
 
+    excluded = _exclusions(exclude, exclude_overlap, data_dir)
     with progress(quiet=is_quiet(context)) as display:
-        corpus = prepare_corpus(molecules, settings, directory=output, format=format, exclude=exclude or [], n_jobs=jobs, progress=display)
+        corpus = prepare_corpus(molecules, settings, directory=output, format=format, exclude=excluded, n_jobs=jobs, progress=display)
     typer.echo(summarise_use(corpus, corpus.samples(settings)))
     typer.echo(f"corpus: {corpus.directory}")
 
@@ -68,8 +84,11 @@ def pretrain(
     preset: Preset = None,
     changes: Changes = None,
     init: Annotated[Path | None, typer.Option("--init", help="Start from this run or model: adapt it to these molecules.")] = None,
+    licence: Annotated[str | None, typer.Option("--licence", help="Licence of the molecules, for the model's card.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output directory.")] = False,
     exclude: Exclude = None,
+    exclude_overlap: ExcludeOverlap = None,
+    data_dir: DataDir = None,
     smiles_column: SmilesColumn = None,
     format: Format = None,
     jobs: Jobs = 1,
@@ -80,6 +99,7 @@ def pretrain(
     if resume and config is None and preset is None and (output / "config.yaml").is_file():
         config = output / "config.yaml"
     settings = _configuration(config, preset, changes or [], smiles_column, init)
+    excluded = _exclusions(exclude, exclude_overlap, data_dir)
     with progress(quiet=is_quiet(context)) as display:
         result = pretrain_model(
             molecules,
@@ -88,7 +108,8 @@ def pretrain(
             init=init,
             resume=resume,
             format=format,
-            exclude=exclude or [],
+            exclude=excluded,
+            licence=licence,
             n_jobs=jobs,
             progress=display,
         )

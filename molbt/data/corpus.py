@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rdkit
 
 from molbt import __version__
 from molbt.config import RunConfig, differences
-from molbt.data import exclusions
+from molbt.data.exclusions import Exclusion, as_exclusions, hash_values, occurring
 from molbt.data.files import atomic_write, cache_directory, exclusive_lock, sha256_of, sync_directory, write_array
 from molbt.data.opened_source import OpenedSource, Source, open_source
 from molbt.data.quarantine import covers, read_quarantine, write_quarantine
@@ -33,7 +34,7 @@ def prepare(
     *,
     directory: str | Path | None = None,
     format: str | None = None,
-    exclude: Sequence[str | Path] = (),
+    exclude: Sequence[str | Path | Exclusion] = (),
     n_jobs: int = 1,
     progress: Progress | None = None,
 ) -> Corpus:
@@ -49,9 +50,9 @@ def prepare(
         Where the corpus is kept; by default below ``cache_directory()``, named by content.
     format : str, optional
         The table's format where the name does not tell it; standard input is ``smi`` unless this says otherwise.
-    exclude : sequence of paths
-        Tables with a ``smiles`` column. Molecules that occur there too (same connectivity after removing salts, charges and
-        stereochemistry) keep their row but are not trained on.
+    exclude : sequence of paths or Exclusion
+        Tables (``path`` or ``path:column``) or ready lists of molecules. Molecules that occur there too (same connectivity after removing
+        salts, charges and stereochemistry) keep their row but are not trained on.
     n_jobs : int
         Worker processes (-1: all cores). The result does not depend on it.
     progress : callable, optional
@@ -68,9 +69,10 @@ def prepare(
         If a column is missing, the source cannot be read, or the directory holds the corpus of another source.
     """
     report = progress or (lambda label, done, total: None)
+    excluded = as_exclusions(exclude)
     columns = sorted({view.column for view in config.views.values()})
     with open_source(source, columns, config.labels, format) as opened:
-        identity = _identity(opened, config, columns, exclude)
+        identity = _identity(opened, config, columns, excluded)
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         directory = Path(directory) if directory is not None else cache_directory() / "corpora" / digest[:20]
         if is_corpus(directory) and _open_same(directory, identity, opened.name).is_prepared_for(config):
@@ -80,13 +82,13 @@ def prepare(
         directory.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(directory / _LOCK):
             if not is_corpus(directory):
-                _write_rows(opened, config, columns, directory, identity=identity, digest=digest, report=report)
+                _write_rows(opened, config, columns, directory, identity=identity, digest=digest, excluded=excluded, report=report)
             corpus = _open_same(directory, identity, opened.name)
-            _prepare_for(corpus, config, exclude, n_jobs, report)
+            _prepare_for(corpus, config, excluded, n_jobs, report)
     return corpus
 
 
-def _identity(source: OpenedSource, config: RunConfig, columns: Sequence[str], exclude: Sequence[str | Path]) -> dict[str, Any]:
+def _identity(source: OpenedSource, config: RunConfig, columns: Sequence[str], excluded: Sequence[Exclusion]) -> dict[str, Any]:
     """Return everything that decides the rows of a corpus."""
     return {
         "format": FORMAT,
@@ -96,7 +98,7 @@ def _identity(source: OpenedSource, config: RunConfig, columns: Sequence[str], e
         "columns": list(columns),
         "labels": labels_of(config),
         "policy": config.molecules.policy().as_dict(),
-        "exclude_sha256": sorted(exclusions.hash_tables(exclude)),
+        "exclude_sha256": sorted(exclusion.sha256 for exclusion in excluded),
         "rdkit": rdkit.__version__,
     }
 
@@ -128,6 +130,7 @@ def _write_rows(
     *,
     identity: Mapping[str, Any],
     digest: str,
+    excluded: Sequence[Exclusion],
     report: Progress,
 ) -> None:
     """Read the source and write its rows and the manifest; each is whole or not there, and without the manifest there is no corpus."""
@@ -143,6 +146,7 @@ def _write_rows(
         **identity,
         "identity": digest,
         "source": source.name,
+        "excluded": [exclusion.name for exclusion in excluded],
         "rows": rows.n_rows,
         "refused_by_reader": len(rows.refused),
         "unique": {column: len(numbers) for column, numbers in rows.numbers.items()},
@@ -154,16 +158,22 @@ def _write_rows(
         file.write(json.dumps(manifest, indent=1).encode())
 
 
-def _prepare_for(corpus: Corpus, config: RunConfig, exclude: Sequence[str | Path], n_jobs: int, report: Progress) -> None:
+def _prepare_for(corpus: Corpus, config: RunConfig, excluded: Sequence[Exclusion], n_jobs: int, report: Progress) -> None:
     """Add what a configuration needs and the corpus lacks."""
     policy = config.molecules.policy()
     molecular = {view.column for view in config.views.values() if view.build_modality().is_molecular}
     for column in corpus.manifest["columns"]:
+        place = corpus.identities_path(column)
+        if column in molecular and not place.exists():
+            place.parent.mkdir(exist_ok=True)
+            write_array(place, hash_values(corpus.values(column), policy, n_jobs=n_jobs, progress=report))
         path = corpus.directory / "excluded" / file_name("values", column, "npy")
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            tables = exclude if column in molecular else ()
-            write_array(path, exclusions.occurring(corpus.values(column), tables, policy, n_jobs=n_jobs, progress=report))
+            known = corpus.identities(column)
+            if known is None:
+                known = np.zeros((corpus.manifest["unique"][column], 2), dtype=np.uint64)
+            write_array(path, occurring(known[:, 0], excluded, policy, n_jobs=n_jobs, progress=report))
     for view in config.views.values():
         place = corpus.directory / "prepared" / corpus.preparation_key(view)
         if not place.exists():

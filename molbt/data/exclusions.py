@@ -1,65 +1,140 @@
 """Which molecules of a corpus also occur in other files: test sets that an encoder must not have seen."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
 
 from molbt.data.files import sha256_of
-from molbt.data.identity import identity_hashes
+from molbt.data.identity import identity_hashes, molecule_and_scaffold_hashes
 from molbt.data.molecules import ParsePolicy
 from molbt.data.rows import text_of
 from molbt.data.shards import SHARD_SIZE, Progress
 from molbt.data.tables import iter_table
 from molbt.errors import DataError
 
+_SMILES_COLUMNS = ("smiles", "canonical_smiles")
 
-def hash_tables(tables: Sequence[str | Path]) -> list[str]:
-    """Return the SHA-256 of each excluded table.
 
-    Raises
-    ------
-    DataError
-        If one is not there.
+@dataclass(frozen=True)
+class Exclusion:
+    """Molecules not to train on.
+
+    Attributes
+    ----------
+    name : str
+        Where they are from, for manifests and cards.
+    smiles : tuple of str
+        Distinct values; those that cannot be read exclude nothing.
+    sha256 : str
+        Of what decides them.
     """
-    for table in tables:
-        if not Path(table).is_file():
-            raise DataError(f"expected a table of molecules to exclude at {table}, found no file; check the path given with --exclude")
-    return [sha256_of(table) for table in tables]
+
+    name: str
+    smiles: tuple[str, ...]
+    sha256: str
+
+    @classmethod
+    def of_molecules(cls, name: str, smiles: Iterable[str]) -> "Exclusion":
+        """Return the exclusion of these molecules."""
+        distinct = tuple(dict.fromkeys(smiles))
+        return cls(name, distinct, hashlib.sha256("\n".join(sorted(distinct)).encode()).hexdigest())
+
+    @classmethod
+    def of_table(cls, entry: str | Path) -> "Exclusion":
+        """Return the exclusion of the molecules of a table.
+
+        Parameters
+        ----------
+        entry : path, or ``path:column``
+            Without a column, the one called ``smiles`` or ``canonical_smiles``, in whatever case.
+
+        Raises
+        ------
+        DataError
+            If the file or the column is not there, or the table cannot be read.
+        """
+        path, wanted = _file_and_column(entry)
+        smiles: dict[str, None] = {}
+        for chunk in iter_table(path):
+            column = _smiles_column(chunk.frame.columns, wanted, path)
+            smiles |= dict.fromkeys(text_of(cell) for cell in chunk.frame[column])
+        digest = sha256_of(path)
+        return cls(path.name, tuple(smiles), f"{digest}:{wanted}" if wanted else digest)
 
 
-def occurring(values: Sequence[str], tables: Sequence[str | Path], policy: ParsePolicy, *, n_jobs: int, progress: Progress) -> np.ndarray:
-    """Return which values are a molecule that one of the tables has too (see ``identity_hashes``): ``(values,)`` bool.
+def as_exclusions(entries: Sequence["str | Path | Exclusion"]) -> list[Exclusion]:
+    """Return the exclusions that tables and ready exclusions name."""
+    return [entry if isinstance(entry, Exclusion) else Exclusion.of_table(entry) for entry in entries]
+
+
+def occurring(
+    own: np.ndarray, exclusions: Sequence[Exclusion], policy: ParsePolicy, *, n_jobs: int = 1, progress: Progress | None = None
+) -> np.ndarray:
+    """Return which molecules one of the exclusions has too: ``(values,)`` bool.
 
     Parameters
     ----------
-    values : sequence of str
-        SMILES.
-    tables : sequence of paths
-        Each with a column ``smiles``.
+    own : ndarray of shape (values,), uint64
+        As ``identity_hashes`` gives them.
+    exclusions : sequence of Exclusion
     policy : ParsePolicy
         Limits on what is read; identity does not depend on how it standardises.
     """
-    if not tables:
-        return np.zeros(len(values), dtype=bool)
-    foreign: dict[str, None] = {}
-    for table in tables:
-        for chunk in iter_table(table):
-            if "smiles" not in chunk.frame.columns:
-                names = ", ".join(map(str, chunk.frame.columns))
-                raise DataError(f"column 'smiles' is not in the excluded table {table} (columns: {names}); name its column of SMILES so")
-            foreign |= dict.fromkeys(text_of(cell) for cell in chunk.frame["smiles"])
-    known = _hashes(list(foreign), policy, n_jobs, "hashing excluded molecules", progress)
-    own = _hashes(values, policy, n_jobs, "hashing molecules", progress)
+    foreign = list(dict.fromkeys(smiles for exclusion in exclusions for smiles in exclusion.smiles))
+    if not foreign:
+        return np.zeros(len(own), dtype=bool)
+    known = in_shards(identity_hashes, foreign, policy, n_jobs=n_jobs, label="hashing excluded molecules", progress=progress)
     return (own != 0) & np.isin(own, known)
 
 
-def _hashes(values: Sequence[str], policy: ParsePolicy, n_jobs: int, label: str, progress: Progress) -> np.ndarray:
-    parts, done = [np.zeros(0, dtype=np.uint64)], 0
-    jobs = (delayed(identity_hashes)(values[start : start + SHARD_SIZE], policy) for start in range(0, len(values), SHARD_SIZE))
+def hash_values(values: Sequence[str], policy: ParsePolicy, *, n_jobs: int = 1, progress: Progress | None = None) -> np.ndarray:
+    """Return ``molecule_and_scaffold_hashes`` of many values, computed in several processes: ``(values, 2)`` uint64."""
+    hashes = in_shards(molecule_and_scaffold_hashes, values, policy, n_jobs=n_jobs, label="hashing molecules", progress=progress)
+    return hashes.reshape(len(values), 2)
+
+
+def in_shards(
+    function: Callable[[Sequence[str], ParsePolicy], np.ndarray],
+    values: Sequence[str],
+    policy: ParsePolicy,
+    *,
+    n_jobs: int,
+    label: str,
+    progress: Progress | None,
+) -> np.ndarray:
+    """Return what a function gives for values, one row per value; the result does not depend on the number of processes."""
+    parts, done = [], 0
+    jobs = (delayed(function)(values[start : start + SHARD_SIZE], policy) for start in range(0, max(len(values), 1), SHARD_SIZE))
     for part in Parallel(n_jobs=n_jobs, return_as="generator")(jobs):
         parts.append(part)
         done += len(part)
-        progress(label, done, len(values))
+        if progress is not None:
+            progress(label, done, len(values))
     return np.concatenate(parts)
+
+
+def _file_and_column(entry: str | Path) -> tuple[Path, str]:
+    path = Path(entry)
+    if path.is_file():
+        return path, ""
+    file, _, column = str(entry).rpartition(":")
+    if column and file and Path(file).is_file():
+        return Path(file), column
+    raise DataError(
+        f"expected a table of molecules to exclude at {entry}, found no file; check the path given with --exclude (FILE or FILE:COLUMN)"
+    )
+
+
+def _smiles_column(columns: Iterable[str], wanted: str, path: Path) -> str:
+    names = [str(name) for name in columns]
+    for name in [wanted] if wanted else [name for known in _SMILES_COLUMNS for name in names if name.lower() == known]:
+        if name in names:
+            return name
+    raise DataError(
+        f"column {wanted or 'smiles'!r} is not in the excluded table {path} (columns: {', '.join(names)}); "
+        f"name its column of SMILES: --exclude {path.name}:COLUMN"
+    )

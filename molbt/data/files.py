@@ -1,9 +1,10 @@
-"""Files written whole or not at all, their checksums, locks between processes, and where the cache is."""
+"""Files and directories written whole or not at all, checksums of files, locks between processes, and where the cache is."""
 
 import fcntl
 import hashlib
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
+
+from molbt.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,36 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def check_new_directory(directory: str | Path) -> None:
+    """Raise ConfigError unless a directory is new or empty: a command asks before the work, writing again after it."""
+    directory = Path(directory)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConfigError(f"expected a new or empty directory for the output, {directory} is not empty; choose another")
+
+
+@contextmanager
+def new_directory(directory: str | Path) -> Iterator[Path]:
+    """Give a temporary directory that takes the name of ``directory``, new or empty, when the block ends without an error.
+
+    Raises
+    ------
+    ConfigError
+        If the directory is not empty.
+    """
+    directory = Path(directory)
+    check_new_directory(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = directory.with_name(f"{directory.name}.tmp.{os.getpid()}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        os.replace(temporary, directory)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_directory(directory.parent)
 
 
 def sync_directory(directory: str | Path) -> None:

@@ -1,14 +1,14 @@
 """When are two SMILES the same molecule? A cheap key for overlaps between files."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from rdkit import Chem
+from rdkit import Chem, rdBase
 from rdkit.Chem import Mol
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
-from molbt.data.molecules import ParsePolicy, parse_molecules
+from molbt.data.molecules import ParsePolicy, murcko_scaffold, parse_molecules
 
 
 def identity_hashes(values: Sequence[str], policy: ParsePolicy) -> np.ndarray:
@@ -28,23 +28,63 @@ def identity_hashes(values: Sequence[str], policy: ParsePolicy) -> np.ndarray:
     ndarray of shape (values,), uint64
         0 where the value cannot be read.
     """
+    keys = (_connectivity(mol) for mol in _parents(values, policy))
+    return np.fromiter(map(_hash, keys), dtype=np.uint64, count=len(values))
+
+
+def molecule_and_scaffold_hashes(values: Sequence[str], policy: ParsePolicy) -> np.ndarray:
+    """Return the key of each value and that of its Bemis–Murcko scaffold.
+
+    The scaffold is that of the same reduced molecule: the largest fragment, uncharged, without stereochemistry and labels.
+
+    Returns
+    -------
+    ndarray of shape (values, 2), uint64
+        0 for a value that cannot be read, and for the scaffold of an acyclic molecule, which has none.
+    """
+    hashes = np.zeros((len(values), 2), dtype=np.uint64)
+    for row, mol in zip(hashes, _parents(values, policy), strict=True):
+        row[:] = _hash(_connectivity(mol)), _hash(_scaffold(mol))
+    return hashes
+
+
+def inchi_connectivity(values: Sequence[str], policy: ParsePolicy) -> list[str]:
+    """Return the first block of the InChIKey of each reduced molecule: its formula and connectivity; ``""`` where there is none."""
+    with rdBase.BlockLogs():
+        return [Chem.MolToInchiKey(mol).partition("-")[0] if mol is not None else "" for mol in _parents(values, policy)]
+
+
+def _parents(values: Sequence[str], policy: ParsePolicy) -> Iterator[Mol | None]:
+    """Yield each molecule without what identity does not depend on, stereochemistry excepted; None where it cannot be read."""
     choose = rdMolStandardize.LargestFragmentChooser(preferOrganic=True)
     uncharge = rdMolStandardize.Uncharger()
-    hashes = np.zeros(len(values), dtype=np.uint64)
-    for position, (mol, _) in enumerate(parse_molecules(values, policy)):
-        if mol is None:
-            continue
-        # Each step costs as much as the parse, and the text tells which of them can change anything.
-        smiles = values[position]
-        if "." in smiles:
-            mol = choose.choose(mol)
-        if "+" in smiles or "-" in smiles:
-            mol = uncharge.uncharge(mol)
-        if "H]" in smiles or ":" in smiles:
-            mol = _without_labels(mol)
-        key = Chem.MolToSmiles(mol, isomericSmiles=False)
-        hashes[position] = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little") or 1
-    return hashes
+    for smiles, (mol, _) in zip(values, parse_molecules(values, policy), strict=True):
+        if mol is not None:
+            # Each step costs as much as the parse, and the text tells which of them can change anything.
+            if "." in smiles:
+                mol = choose.choose(mol)
+            if "+" in smiles or "-" in smiles:
+                mol = uncharge.uncharge(mol)
+            if "H]" in smiles or ":" in smiles:
+                mol = _without_labels(mol)
+        yield mol
+
+
+def _connectivity(mol: Mol | None) -> str:
+    return Chem.MolToSmiles(mol, isomericSmiles=False) if mol is not None else ""
+
+
+def _scaffold(mol: Mol | None) -> str:
+    if mol is None:
+        return ""
+    try:
+        return murcko_scaffold(mol)
+    except (ValueError, RuntimeError):  # a cut-out ring system that RDKit cannot kekulise, or the odd molecule that lost its ring table
+        return ""
+
+
+def _hash(key: str) -> int:
+    return (int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little") or 1) if key else 0
 
 
 def _without_labels(mol: Mol) -> Mol:

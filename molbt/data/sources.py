@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from rdkit import RDConfig
 
+from molbt.data.files import cache_directory
 from molbt.data.molecules import ParsePolicy, canonical_smiles, parse_molecules
 from molbt.data.tables import numeric_column, read_table, require_column
 from molbt.errors import DataError
@@ -86,24 +87,37 @@ def data_dir(explicit: str | Path | None = None) -> Path:
     ----------
     explicit : str or Path, optional
         What the user named. Without it: the environment variable ``MOLBT_DATA``, then ``../shared/data`` beside the working directory or
-        the project.
+        the project, then the folder that ``molbt data get`` fills.
 
     Raises
     ------
     DataError
         If what was named is no folder, or nothing was named and there is none.
     """
+    found = find_data_dir(explicit)
+    if found is None:
+        places = f"{_beside()[0]}, {_beside()[1]} or {own_data_dir()}"
+        raise DataError(f"found no data folder at {places}; pass --data-dir FOLDER, set {DATA_VARIABLE}, or run: molbt data get NAME")
+    return found
+
+
+def find_data_dir(explicit: str | Path | None = None) -> Path | None:
+    """Return the folder as `data_dir` does, or None where nothing was named and there is none."""
     for given, origin in ((explicit, "--data-dir"), (os.environ.get(DATA_VARIABLE), f"the environment variable {DATA_VARIABLE}")):
         if given:
             if not Path(given).is_dir():
                 raise DataError(f"expected a folder at {given}, named by {origin}, found none; correct the path")
             return Path(given)
-    project = Path(__file__).resolve().parents[2]
-    places = [start.parent / "shared" / "data" for start in (Path.cwd(), project)]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise DataError(f"found no data folder at {places[0]} or {places[1]}; pass --data-dir FOLDER or set {DATA_VARIABLE}")
+    return next((place for place in (*_beside(), own_data_dir()) if place.is_dir()), None)
+
+
+def own_data_dir() -> Path:
+    """Return the folder that ``molbt data get`` fills: ``data`` in the cache directory."""
+    return cache_directory() / "data"
+
+
+def _beside() -> list[Path]:
+    return [start.parent / "shared" / "data" for start in (Path.cwd(), Path(__file__).resolve().parents[2])]
 
 
 def _rdkit_file(*parts: str) -> Path:

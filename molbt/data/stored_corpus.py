@@ -4,6 +4,7 @@ Directory layout::
 
     manifest.json              what was read: source, hash, counts, policy, versions
     rows/                      unique values, entry numbers and labels (molbt.data.rows)
+    identities/<column>.npy    (values, 2) uint64: which molecule and which scaffold a value is (molbt.data.identity)
     excluded/<column>.npy      (values,) bool: also in a file that the user excluded
     prepared/<key>/            columns of one modality and preparation; the key is the hash of all that decides them
     quarantine.csv             row, byte offset, column, reason and value of everything refused
@@ -111,6 +112,18 @@ class Corpus:
         """Return which unique values also occur in an excluded file: ``(values,)`` bool."""
         return np.load(self.directory / "excluded" / file_name("values", column, "npy"), allow_pickle=False)
 
+    def identities_path(self, column: str) -> Path:
+        """Return where the hashes of a molecular column's unique values are kept."""
+        return self.directory / "identities" / file_name("values", column, "npy")
+
+    def identities(self, column: str) -> np.ndarray | None:
+        """Return ``molecule_and_scaffold_hashes`` of the unique values: ``(values, 2)`` uint64.
+
+        None for a column that is not molecular, and for a corpus that was prepared before these were kept.
+        """
+        path = self.identities_path(column)
+        return np.load(path, allow_pickle=False) if path.is_file() else None
+
     def samples(self, config: RunConfig) -> Samples:
         """Return the samples of a run: rows whose values are usable in every view and not excluded.
 
@@ -141,6 +154,7 @@ class Corpus:
         return (
             columns <= set(self.manifest["columns"])
             and all((self.directory / "excluded" / file_name("values", column, "npy")).is_file() for column in columns)
+            and all(self.identities_path(view.column).is_file() for view in config.views.values() if view.build_modality().is_molecular)
             and all((self.directory / "prepared" / self.preparation_key(view)).is_dir() for view in config.views.values())
             and covers(self, config)
         )

@@ -1,26 +1,27 @@
-"""Results on disk, so that a stopped evaluation goes on where it was."""
+"""Results on disk, so that a stopped evaluation goes on where it was, and two at a time do not write over each other."""
 
 import csv
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from molbt.data.files import atomic_write
+from molbt.data.files import atomic_write, exclusive_lock
 from molbt.errors import ConfigError, DataError
 from molbt.evaluation.benchmarks.base import RESULT_COLUMNS
 
-_TYPES: dict[str, Callable[[str], Any]] = {"repeat": int, "value": float, "n_train": int, "n_test": int}
-Cell = tuple[str, str, str, int, str, str]
-"""Benchmark, task, split, repeat, features, head."""
+_TYPES: dict[str, Callable[[str], Any]] = {"repeat": int, "fraction": float, "value": float, "n_train": int, "n_test": int}
+Cell = tuple[str, str, str, str, int, float, str, str]
+"""Benchmark, data set, task, split, repeat, fraction, features, head: the first of ``RESULT_COLUMNS``."""
 
 
 @dataclass
 class ResultsFile:
-    """A CSV of finished cells. Open it with ``ResultsFile.open``.
+    """A CSV of finished cells. Open it with ``with ResultsFile.open(...) as results``.
 
     A cell is appended in one write and counts only when all its metrics are there, so a kill at any point costs one cell at most.
     """
@@ -29,8 +30,9 @@ class ResultsFile:
     _cells: dict[Cell, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: Path, settings: dict[str, dict[str, Any]]) -> "ResultsFile":
-        """Open or begin a file.
+    @contextmanager
+    def open(cls, path: Path, settings: dict[str, dict[str, Any]]) -> Iterator["ResultsFile"]:
+        """Open or begin a file, and hold it: another process that asks for it waits, and then finds these cells finished.
 
         Parameters
         ----------
@@ -46,17 +48,18 @@ class ResultsFile:
             If the file is no results file.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        settings_path = path.with_name(f"{path.name}.settings.json")
-        settings = json.loads(json.dumps(settings))
-        if settings_path.exists():
-            settings = _merged(json.loads(settings_path.read_text(encoding="utf-8")), settings, path)
-        elif path.exists():
-            raise DataError(f"expected {settings_path.name} beside {path}, found none; choose another results file")
-        with atomic_write(settings_path) as file:
-            file.write(json.dumps(settings, indent=2, sort_keys=True).encode())
-        results = cls(path)
-        results._read()
-        return results
+        with exclusive_lock(path.with_name(f"{path.name}.lock")):
+            settings_path = path.with_name(f"{path.name}.settings.json")
+            settings = json.loads(json.dumps(settings))
+            if settings_path.exists():
+                settings = _merged(json.loads(settings_path.read_text(encoding="utf-8")), settings, path)
+            elif path.exists():
+                raise DataError(f"expected {settings_path.name} beside {path}, found none; choose another results file")
+            with atomic_write(settings_path) as file:
+                file.write(json.dumps(settings, indent=2, sort_keys=True).encode())
+            results = cls(path)
+            results._read()
+            yield results
 
     def rows(self, cell: Cell, metrics: Sequence[str]) -> list[dict[str, Any]] | None:
         """Return a finished cell's rows, in the order of ``metrics``, or None if it is not finished."""
@@ -68,7 +71,7 @@ class ResultsFile:
         text = io.StringIO()
         writer = csv.DictWriter(text, RESULT_COLUMNS, lineterminator="\n")
         # repr gives the shortest text that reads back as the same float64.
-        writer.writerows({**row, "value": repr(float(row["value"]))} for row in rows)
+        writer.writerows({**row, "fraction": repr(float(row["fraction"])), "value": repr(float(row["value"]))} for row in rows)
         with open(self.path, "ab") as file:
             file.write(text.getvalue().encode())
             file.flush()
@@ -89,7 +92,8 @@ class ResultsFile:
 
 
 def _cell_of(row: dict[str, Any]) -> Cell:
-    return row["benchmark"], row["task"], row["split"], row["repeat"], row["features"], row["head"]
+    cell: Any = tuple(row[column] for column in RESULT_COLUMNS[:8])
+    return cell
 
 
 def _merged(stored: dict[str, dict[str, Any]], wanted: dict[str, dict[str, Any]], path: Path) -> dict[str, dict[str, Any]]:

@@ -19,14 +19,18 @@ from molbt import __version__
 from molbt.config import RunConfig
 from molbt.data.files import atomic_write
 from molbt.errors import CheckpointError
+from molbt.model.card import model_card, with_results
 from molbt.model.twin_model import TwinModel
 
 FORMAT = "molbt.twin_model"
 FORMAT_VERSION = 1
 _MAX_CONFIG_BYTES = 8 << 20
+_SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 
 
-def save_pretrained(twin: TwinModel, directory: str | Path, *, facts: Mapping[str, Any] | None = None) -> Path:
+def save_pretrained(
+    twin: TwinModel, directory: str | Path, *, facts: Mapping[str, Any] | None = None, half_precision: bool = False
+) -> Path:
     """Write a model into a directory and return it.
 
     Parameters
@@ -36,10 +40,15 @@ def save_pretrained(twin: TwinModel, directory: str | Path, *, facts: Mapping[st
         Made if it is missing; files of the same names are replaced, each in one step.
     facts : mapping, optional
         JSON values about the training for the card and for ``config.json``: data, molecules seen, versions.
+    half_precision : bool
+        Store weight matrices as float16, in half the bytes; norms, biases and fitted arrays stay as they are. Reading gives float32.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    weights = tensors_to_bytes(twin.state_dict())
+    state = twin.state_dict()
+    if half_precision:
+        state = {name: tensor.half() if tensor.ndim > 1 and tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    weights = tensors_to_bytes(state)
     config = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -51,12 +60,33 @@ def save_pretrained(twin: TwinModel, directory: str | Path, *, facts: Mapping[st
     # The description is written last: a model directory without it is not a model.
     for name, content in (
         ("model.safetensors", weights),
-        ("README.md", _card(config, n_parameters=sum(p.numel() for p in twin.encoders.parameters())).encode()),
+        ("README.md", model_card(config, n_parameters=sum(p.numel() for p in twin.encoders.parameters())).encode()),
         ("config.json", json.dumps(config, indent=1).encode()),
     ):
         with atomic_write(directory / name) as file:
             file.write(content)
     return directory
+
+
+def add_results(path: str | Path, results: str) -> Path:
+    """Put benchmark results into the card of a model, in the place of those that it has, and return the card's path.
+
+    Raises
+    ------
+    CheckpointError
+        If no model is there, or its card is missing or cannot be written.
+    """
+    card = find_model(path) / "README.md"
+    try:
+        text = with_results(card.read_text(encoding="utf-8"), results)
+        with atomic_write(card) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write benchmark results into the card {card}: {error.strerror or error}; leave out --write-card, or "
+            "copy the model to a directory of your own"
+        ) from error
+    return card
 
 
 def from_pretrained(path: str | Path) -> TwinModel:
@@ -99,15 +129,29 @@ def tensors_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def find_model(path: str | Path) -> Path:
-    """Return the model directory that a path means: itself, or the ``model`` folder of a run."""
+    """Return the model directory that a path means: itself, the ``model`` folder of a run, or an encoder that comes with molbt.
+
+    The name of one, such as ``"default"``, is understood where no directory of that name holds a model.
+    """
+    shipped = _SHIPPED / str(path)
     path = Path(path)
     for candidate in (path, path / "model"):
         if (candidate / "config.json").is_file():
             return candidate
+    if path.name == str(path) and (shipped / "config.json").is_file():
+        return shipped
     if (path / "run.json").is_file():
         raise CheckpointError(f"expected a finished run at {path}, which has no model yet; go on: molbt pretrain FILE --resume -o {path}")
     state = "is empty or holds no model" if path.exists() else "does not exist"
-    raise CheckpointError(f"expected a model or a finished run at {path}, which {state}; make one with: molbt pretrain FILE -o {path}")
+    raise CheckpointError(
+        f"expected a model or a finished run at {path}, which {state}; make one with: molbt pretrain FILE -o {path}, "
+        f"or use one that comes with molbt: {', '.join(shipped_models())}"
+    )
+
+
+def shipped_models() -> list[str]:
+    """Return the names of the encoders that come with molbt."""
+    return sorted(place.parent.name for place in _SHIPPED.glob("*/config.json"))
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -140,35 +184,3 @@ def fitted_of(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         if len(parts) == 4 and parts[0] == "encoders" and parts[2] == "fitted":
             fitted.setdefault(parts[1], {})[parts[3]] = tensor
     return fitted
-
-
-def _card(config: Mapping[str, Any], *, n_parameters: int) -> str:
-    run, facts = config["run_config"], config["facts"]
-    views = "\n".join(f"- `{name}`: {view['modality']} of column `{view['column']}`" for name, view in run["views"].items())
-    objectives = ", ".join(f"{o['name']} (weight {o['weight']:g})" for o in run["objectives"])
-    listed = "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in facts.items()) or "- not recorded"
-    return f"""# A molbt encoder
-
-Embeddings of width {run["encoder"]["embedding_dim"]}; {n_parameters:,} parameters in the encoders.
-
-## Views
-{views}
-
-## Training
-- objectives: {objectives}
-{listed}
-
-## Use
-```python
-from molbt import MoleculeFeaturizer
-
-features = MoleculeFeaturizer("path/to/this/directory").fit_transform(["CCO", "c1ccccc1O"])
-```
-
-## Limits
-Whether these features help a task is an open question until a table with controls answers it:
-`molbt evaluate table FILE --target COLUMN --model DIRECTORY` prints the same task with plain fingerprints, descriptors,
-a principal-component analysis of the encoder's inputs and the same encoder untrained.
-
-Written by molbt {config["molbt_version"]}; weights SHA-256 `{config["sha256"]}`.
-"""

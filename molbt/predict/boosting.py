@@ -7,8 +7,9 @@ import lightgbm
 import numpy as np
 from scipy import sparse
 
+from molbt.predict.cross_validation import inner_folds
 from molbt.predict.features import Block, FeatureSet
-from molbt.predict.head import Head
+from molbt.predict.head import Head, Trial
 
 _ROWS_PER_LEAF = 4
 # A tree sees at least so many columns: a share of a few columns would leave each tree one or two.
@@ -27,6 +28,12 @@ class LightGBM(Head):
     Parameters
     ----------
     n_trees : int
+        With ``patience``, the largest number.
+    patience : int
+        Early stopping: inner folds of the training rows decide the number of trees, and stop when so many more did not lower their mean
+        loss; then all rows train that many. 0 trains ``n_trees``, and so do sets too small for folds.
+    folds : int
+        Of early stopping; fewer when there are fewer rows (regression) or rows of the smaller class (classification).
     learning_rate : float
     num_leaves : int
         Largest number of leaves; lowered to a quarter of the rows.
@@ -40,6 +47,8 @@ class LightGBM(Head):
 
     Attributes
     ----------
+    n_trees_ : int
+        Number of trees trained.
     booster_ : lightgbm.Booster
     columns_ : ndarray of int
         Columns of ``FeatureSet.matrix()`` that the booster was given, in order.
@@ -48,6 +57,8 @@ class LightGBM(Head):
     name: ClassVar[str] = "lightgbm"
 
     n_trees: int = 500
+    patience: int = 0
+    folds: int = 5
     learning_rate: float = 0.05
     num_leaves: int = 31
     min_rows_in_leaf: int = 1
@@ -56,15 +67,36 @@ class LightGBM(Head):
     l2: float = 1.0
     max_bin: int = 63
 
+    def suggest(self, trial: Trial, features: FeatureSet) -> dict[str, Any]:
+        return {
+            "n_trees": trial.suggest_int("n_trees", 50, 1_000, log=True),
+            "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.2, log=True),
+            "num_leaves": trial.suggest_int("num_leaves", 4, 64, log=True),
+            "min_rows_in_leaf": trial.suggest_int("min_rows_in_leaf", 1, 20, log=True),
+            "column_fraction": trial.suggest_float("column_fraction", 0.02, 0.5, log=True),
+            "row_fraction": trial.suggest_float("row_fraction", 0.4, 1.0),
+            "l2": trial.suggest_float("l2", 0.01, 30.0, log=True),
+        }
+
     def _fit(self, features: FeatureSet, y: np.ndarray) -> None:
         matrix = features.matrix()
         self.columns_ = _splittable_columns(matrix, self.min_rows_in_leaf)
         data = lightgbm.Dataset(_taken(matrix, self.columns_), y, free_raw_data=True)
-        self.booster_ = lightgbm.train(self._settings(len(y)), data, num_boost_round=self.n_trees)
+        settings = self._settings(len(y))
+        self.n_trees_ = self._validated_trees(data, y, settings) if self.patience else self.n_trees
+        self.booster_ = lightgbm.train(settings, data, num_boost_round=self.n_trees_)
 
     def _predict(self, features: FeatureSet) -> np.ndarray:
         predictions = self.booster_.predict(_taken(features.matrix(), self.columns_), num_threads=self.n_jobs)
         return np.asarray(predictions, dtype=np.float64)
+
+    def _validated_trees(self, data: lightgbm.Dataset, y: np.ndarray, settings: dict[str, Any]) -> int:
+        folds = inner_folds(y, self.task_type, self.folds, self.random_state)
+        if not folds:
+            return self.n_trees
+        stopping = lightgbm.early_stopping(self.patience, verbose=False)
+        curves: dict[str, Any] = lightgbm.cv(settings, data, num_boost_round=self.n_trees, folds=folds, callbacks=[stopping])
+        return len(curves["valid l2-mean" if self.task_type == "regression" else "valid binary_logloss-mean"])
 
     def _settings(self, n_rows: int) -> dict[str, Any]:
         return {

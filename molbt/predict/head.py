@@ -1,16 +1,25 @@
 """The contract of a head: a supervised model on a feature set that keeps every row."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from molbt.errors import ConfigError, DataError, ShapeError, suggestion
 from molbt.predict.features import FeatureSet
 
 TASK_TYPES = ("regression", "classification")
+
+
+class Trial(Protocol):
+    """What a head needs of an Optuna trial to suggest parameters."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int: ...
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -44,10 +53,19 @@ class Head(BaseEstimator, ABC):
         """Return whether this head can use such features."""
         return True
 
+    def suggest(self, trial: Trial, features: FeatureSet) -> dict[str, Any]:
+        """Return parameters for a trial of ``search_head`` on such features. Empty where there is nothing to search for."""
+        return {}
+
     def parameters(self) -> dict[str, Any]:
         """Return the head's own parameters as JSON values: with the name, the task type and ``random_state``, all that rebuilds it."""
         own = self.get_params(deep=False)
         return {key: value for key, value in own.items() if key not in {"task_type", "random_state", "n_jobs"}}
+
+    def chosen_parameters(self) -> dict[str, Any]:
+        """Return the parameters of a fitted head with what it chose in the place of its candidates: fitted anew on the same rows with
+        these, it is the same model without the search."""
+        return self.parameters()
 
     def fit(self, features: FeatureSet, y: np.ndarray) -> Self:
         """Learn from the valid rows that have a label.
@@ -67,6 +85,54 @@ class Head(BaseEstimator, ABC):
         DataError
             If fewer than two rows remain, or a class label is neither 0 nor 1.
         """
+        rows, targets = self._training_rows(features, y)
+        if self.constant_ is None:
+            self._fit(rows, targets)
+        return self
+
+    def fit_with_held_out(self, features: FeatureSet, y: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        """Learn from all rows, and return what a model of the other folds' rows predicts for each row.
+
+        Parameters
+        ----------
+        features, y : FeatureSet of n rows, ndarray of shape (n,)
+            All valid and labelled, with at least two different labels.
+        folds : sequence of (train positions, held-out positions)
+            Together they hold out each row once.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            As ``predict`` returns it. A head that chooses by validation may use the same folds for its choice.
+        """
+        held_out = np.empty(len(y))
+        for train, rest in folds:
+            held_out[rest] = clone(self).fit(features.rows(train), y[train]).predict(features.rows(rest))
+        self.fit(features, y)
+        return held_out
+
+    def predict(self, features: FeatureSet) -> np.ndarray:
+        """Return ``(n,)`` float64: the value, or the probability of class 1. A refused row is NaN.
+
+        Raises
+        ------
+        ShapeError
+            If the blocks or their widths differ from those seen in training.
+        """
+        self._check_widths(features)
+        predictions = np.full(features.n_rows, np.nan)
+        if self.constant_ is not None:
+            predictions[features.valid] = self.constant_
+        elif features.valid.any():
+            predictions[features.valid] = self._predict(features.rows(features.valid))
+        return predictions
+
+    def _check_widths(self, features: FeatureSet) -> None:
+        if features.widths != self.widths_:
+            raise ShapeError(f"the head was fitted on the blocks {self.widths_}, got {features.widths}; build the same features")
+
+    def _training_rows(self, features: FeatureSet, y: np.ndarray) -> tuple[FeatureSet, np.ndarray]:
+        """Check the input, count the rows, and return those that can be learned from."""
         self._check(features)
         y = np.asarray(y, dtype=np.float64)
         if y.shape != (features.n_rows,):
@@ -87,26 +153,7 @@ class Head(BaseEstimator, ABC):
             raise DataError(f"classification needs the labels 0 and 1, got {odd:g}; recode the labels or use task_type='regression'")
         self.widths_ = features.widths
         self.constant_ = float(targets[0]) if (targets == targets[0]).all() else None
-        if self.constant_ is None:
-            self._fit(features.rows(usable), targets)
-        return self
-
-    def predict(self, features: FeatureSet) -> np.ndarray:
-        """Return ``(n,)`` float64: the value, or the probability of class 1. A refused row is NaN.
-
-        Raises
-        ------
-        ShapeError
-            If the blocks or their widths differ from those seen in training.
-        """
-        if features.widths != self.widths_:
-            raise ShapeError(f"the head was fitted on the blocks {self.widths_}, got {features.widths}; build the same features")
-        predictions = np.full(features.n_rows, np.nan)
-        if self.constant_ is not None:
-            predictions[features.valid] = self.constant_
-        elif features.valid.any():
-            predictions[features.valid] = self._predict(features.rows(features.valid))
-        return predictions
+        return features.rows(usable), targets
 
     @abstractmethod
     def _fit(self, features: FeatureSet, y: np.ndarray) -> None:

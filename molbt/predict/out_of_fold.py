@@ -1,14 +1,32 @@
 """Predictions of training rows by models that did not see them."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 from sklearn.base import clone
 
-from molbt.predict.cross_validation import random_folds
 from molbt.predict.features import FeatureSet
 from molbt.predict.head import Head
+from molbt.predict.replicates import molecule_folds
 
 
-def out_of_fold_predictions(head: Head, features: FeatureSet, y: np.ndarray, *, n_splits: int = 5) -> np.ndarray:
+class OutOfFold(NamedTuple):
+    """Predictions of rows that the predicting copy of the head did not see.
+
+    Attributes
+    ----------
+    predictions : ndarray of shape (n,), float64
+        NaN for refused and unlabelled rows.
+    fold : ndarray of shape (n,), int64
+        Which fold a row was held out in, or -1.
+    """
+
+    predictions: np.ndarray
+    fold: np.ndarray
+
+
+def out_of_fold_predictions(head: Head, features: FeatureSet, y: np.ndarray, smiles: Sequence[object], *, n_splits: int = 5) -> OutOfFold:
     """Return what a copy of the head that learned from the other folds predicts for each row.
 
     ``Conformal.fit`` takes them as predictions, so a small set need not give up rows for calibration: the head that predicts new
@@ -20,18 +38,15 @@ def out_of_fold_predictions(head: Head, features: FeatureSet, y: np.ndarray, *, 
         Fitted or not; it is copied and left as it is.
     features, y : FeatureSet of n rows, ndarray of shape (n,)
         As for ``Head.fit``.
+    smiles : sequence of n str
+        All rows of a molecule are in one fold.
     n_splits : int
-        Lowered to the number of usable rows, or of the smaller class.
-
-    Returns
-    -------
-    ndarray of shape (n,), float64
-        NaN for refused and unlabelled rows.
+        Lowered to the number of usable molecules, or of the smaller class.
 
     Raises
     ------
     ConfigError, DataError
-        As ``random_folds`` does: fewer than two folds asked for, or too few rows.
+        As ``molecule_folds`` does: fewer than two folds asked for, or too few molecules.
 
     Notes
     -----
@@ -49,10 +64,12 @@ def out_of_fold_predictions(head: Head, features: FeatureSet, y: np.ndarray, *, 
     """
     y = np.asarray(y, dtype=np.float64)
     usable = np.flatnonzero(features.valid & np.isfinite(y))
-    folds = random_folds(y[usable], head.task_type, n_splits, head.random_state)
-    predictions = np.full(features.n_rows, np.nan)
+    folds = molecule_folds(y[usable], [smiles[row] for row in usable], head.task_type, n_splits, head.random_state)
+    predictions, fold = np.full(features.n_rows, np.nan), np.full(features.n_rows, -1)
+    for number, (_, held_out) in enumerate(folds):
+        fold[usable[held_out]] = number
     if (y[usable] == y[usable[0]]).all():
         predictions[usable] = y[usable[0]]  # what any head predicts that has seen one label only
     else:
         predictions[usable] = clone(head).fit_with_held_out(features.rows(usable), y[usable], folds)
-    return predictions
+    return OutOfFold(predictions, fold)

@@ -1,34 +1,32 @@
 """Writing and reading fitted heads without pickles.
 
-LightGBM is kept as its text. Any other head is kept as its name, parameters and training rows, and fitted again on reading: it is
-deterministic, and stored predictions show whether this machine's libraries still give the same model.
+LightGBM is kept as its text. Any other head is kept as its name, parameters and training rows, and fitted again on reading, with what it
+had chosen and without choosing again: it is deterministic, and stored predictions show whether this machine's libraries still give the same
+model. The members of ``auto`` are kept each in its own way, beside one copy of the rows.
 """
 
-import hashlib
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
-from scipy import sparse
 
 from molbt.config_text import describe_problems
 from molbt.data.files import atomic_write, sha256_of, write_array
 from molbt.errors import CheckpointError, MolbtError
+from molbt.predict.automatic import Automatic
 from molbt.predict.booster_text import read_booster
 from molbt.predict.boosting import LightGBM
-from molbt.predict.features import Block, FeatureSet
+from molbt.predict.features import FeatureSet
 from molbt.predict.head import Head
 from molbt.predict.heads import build_head
+from molbt.predict.verified_files import VerifiedFiles, read_block, write_block
 
 N_CHECKED = 32
 """Number of training rows whose predictions are stored and compared on reading."""
 
-_MAX_MODEL_BYTES = 1 << 30
 _TOLERANCE = 1e-6
-_CSR_PARTS = ("data", "indices", "indptr", "shape")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -43,6 +41,15 @@ class HeadCounts(BaseModel):
     n_unlabelled: NonNegativeInt
 
 
+class MemberDescription(BaseModel):
+    """A member of ``auto``: its weight, and its parameters as ``Head.chosen_parameters`` gives them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    weight: Annotated[float, Field(gt=0, le=1)]
+    chosen: dict[str, Any]
+
+
 class HeadDescription(BaseModel):
     """What stands in ``predictor.json`` about a head; anything else there is refused.
 
@@ -52,6 +59,10 @@ class HeadDescription(BaseModel):
         Number of columns of each block of features.
     constant : float or None
         The one label there was in training.
+    chosen : dict, optional
+        The parameters with the head's own choices in the place of their candidates.
+    members, losses : dict
+        Of ``auto``: what it consists of, and the held-out losses that it was chosen by.
     checked_predictions : list of float
         Of the first ``N_CHECKED`` training rows.
     sha256 : dict of str to str
@@ -66,6 +77,9 @@ class HeadDescription(BaseModel):
     random_state: NonNegativeInt
     widths: Annotated[dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], PositiveInt], Field(min_length=1)]
     constant: float | None
+    chosen: dict[str, Any] | None = None
+    members: dict[str, MemberDescription] = {}
+    losses: dict[str, float] = {}
     counts: HeadCounts
     checked_predictions: Annotated[list[float], Field(min_length=1, max_length=N_CHECKED)]
     sha256: dict[Annotated[str, Field(pattern=r"^head\.[A-Za-z0-9_.]+$")], Sha256]
@@ -84,16 +98,17 @@ def write_head(head: Head, features: FeatureSet, y: np.ndarray, directory: Path)
     """
     used = np.flatnonzero(features.valid & np.isfinite(y))
     checked = used[:N_CHECKED]
-    stored = checked
-    if head.constant_ is None and isinstance(head, LightGBM):
-        with atomic_write(directory / "head.txt") as file:
-            file.write(head.booster_.model_to_string().encode())
-        write_array(directory / "head.columns.npy", head.columns_)
-    elif head.constant_ is None:
-        stored = used
+    is_refitted = head.constant_ is None and not isinstance(head, LightGBM)
+    if is_refitted:
         write_array(directory / "head.y.npy", np.asarray(y, dtype=np.float64)[used])
-    for name, block in features.rows(stored).blocks.items():
-        _write_block(block, directory, f"head.block.{name}")
+    for name, block in features.rows(used if is_refitted else checked).blocks.items():
+        write_block(block, directory, f"head.block.{name}")
+    members = head.members_ if isinstance(head, Automatic) and head.constant_ is None else {}
+    for prefix, part in {"head": head, **{f"head.{name}": member for name, member in members.items()}}.items():
+        if isinstance(part, LightGBM) and part.constant_ is None:
+            with atomic_write(directory / f"{prefix}.txt") as file:
+                file.write(part.booster_.model_to_string().encode())
+            write_array(directory / f"{prefix}.columns.npy", part.columns_)
     return {
         "name": head.name,
         "parameters": head.parameters(),
@@ -101,6 +116,11 @@ def write_head(head: Head, features: FeatureSet, y: np.ndarray, directory: Path)
         "random_state": head.random_state,
         "widths": features.widths,
         "constant": head.constant_,
+        "chosen": head.chosen_parameters(),
+        "members": {name: {"weight": head.weights_[name], "chosen": member.chosen_parameters()} for name, member in members.items()}
+        if isinstance(head, Automatic)
+        else {},
+        "losses": head.losses_ if members and isinstance(head, Automatic) else {},
         "counts": {"n_train": head.n_train_, "n_refused": head.n_refused_, "n_unlabelled": head.n_unlabelled_},
         "checked_predictions": head.predict(features.rows(checked)).tolist(),
         "sha256": {path.name: sha256_of(path) for path in sorted(directory.glob("head.*"))},
@@ -121,28 +141,21 @@ def read_head(description: Mapping[str, Any], directory: Path, *, n_jobs: int = 
     except ValidationError as error:
         raise CheckpointError(describe_problems(error, where=f"the description of the head in {directory}")) from error
     try:
-        return _read_head(known, _VerifiedFiles(directory, known.sha256), n_jobs)
+        return _read_head(known, VerifiedFiles(directory, known.sha256), n_jobs)
     except CheckpointError:
         raise
     except (MolbtError, ValueError, TypeError, EOFError) as error:
         raise CheckpointError(f"the head in {directory} cannot be read: {error}; copy it again or fit the predictor anew") from error
 
 
-def _read_head(known: HeadDescription, files: "_VerifiedFiles", n_jobs: int) -> Head:
-    _check_parameters(known)
+def _read_head(known: HeadDescription, files: VerifiedFiles, n_jobs: int) -> Head:
     head = build_head(known.name, known.task_type, random_state=known.random_state, n_jobs=n_jobs, **known.parameters)
-    blocks = {name: _read_block(files, f"head.block.{name}", width) for name, width in known.widths.items()}
+    _check_parameters(head, known.parameters)
+    blocks = {name: read_block(files, f"head.block.{name}", width) for name, width in known.widths.items()}
     features = FeatureSet("stored", blocks, np.ones(next(iter(blocks.values())).shape[0], dtype=bool))
-    if known.constant is None and not isinstance(head, LightGBM):
-        head.fit(features, files.array("head.y.npy"))
-    head.widths_, head.constant_ = dict(known.widths), known.constant
-    head.n_train_, head.n_refused_, head.n_unlabelled_ = known.counts.n_train, known.counts.n_refused, known.counts.n_unlabelled
-    if known.constant is None and isinstance(head, LightGBM):
-        head.columns_ = files.array("head.columns.npy")
-        total = sum(known.widths.values())
-        if head.columns_.ndim != 1 or head.columns_.dtype.kind != "i" or ((head.columns_ < 0) | (head.columns_ >= total)).any():
-            raise CheckpointError(f"{files.directory / 'head.columns.npy'} names columns that the features do not have; fit it anew")
-        head.booster_ = read_booster(files.read("head.txt").decode(), n_features=len(head.columns_))
+    _mark_as_fitted(head, known)
+    if known.constant is None:
+        _restore(head, known, features, files)
     expected = np.array(known.checked_predictions)
     found = head.predict(features.rows(np.arange(len(expected))))
     if not np.allclose(found, expected, rtol=_TOLERANCE, atol=_TOLERANCE):
@@ -154,63 +167,56 @@ def _read_head(known: HeadDescription, files: "_VerifiedFiles", n_jobs: int) -> 
     return head
 
 
-def _check_parameters(known: HeadDescription) -> None:
-    """Raise CheckpointError for a parameter that has another type than the head's default."""
-    for name, default in build_head(known.name, known.task_type).parameters().items():
-        value = known.parameters.get(name, default)
+def _restore(head: Head, known: HeadDescription, features: FeatureSet, files: VerifiedFiles) -> None:
+    """Give a head, or each member of ``auto``, the model that was saved."""
+    if not isinstance(head, Automatic):
+        _restore_part(head, known, known.chosen or known.parameters, features, files, "head")
+        return
+    head.members_ = {name: head.new_member(name) for name in known.members}
+    head.weights_ = {name: member.weight for name, member in known.members.items()}
+    head.losses_ = dict(known.losses)
+    for name, member in head.members_.items():
+        _restore_part(member, known, known.members[name].chosen, features, files, f"head.{name}")
+
+
+def _restore_part(
+    head: Head, known: HeadDescription, chosen: dict[str, Any], features: FeatureSet, files: VerifiedFiles, prefix: str
+) -> None:
+    if isinstance(head, LightGBM):
+        _mark_as_fitted(head, known)
+        head.columns_ = files.array(f"{prefix}.columns.npy")
+        total = sum(known.widths.values())
+        if head.columns_.ndim != 1 or head.columns_.dtype.kind != "i" or ((head.columns_ < 0) | (head.columns_ >= total)).any():
+            raise CheckpointError(
+                f"{files.directory / prefix}.columns.npy names columns that the features do not have; fit the predictor anew"
+            )
+        head.booster_ = read_booster(files.read(f"{prefix}.txt").decode(), n_features=len(head.columns_))
+        return
+    _check_parameters(head, chosen)
+    asked = head.parameters()
+    head.set_params(**chosen).fit(features, files.array("head.y.npy"))
+    head.set_params(**asked)
+    _mark_as_fitted(head, known)
+
+
+def _mark_as_fitted(head: Head, known: HeadDescription) -> None:
+    head.widths_, head.constant_ = dict(known.widths), known.constant
+    head.n_train_, head.n_refused_, head.n_unlabelled_ = known.counts.n_train, known.counts.n_refused, known.counts.n_unlabelled
+
+
+def _check_parameters(head: Head, values: Mapping[str, Any]) -> None:
+    """Raise CheckpointError for a parameter that the head lacks, or that has another type than the head's default."""
+    defaults = type(head)().parameters()
+    for name, value in values.items():
+        if name not in defaults:
+            raise CheckpointError(f"the head {head.name!r} has no parameter {name!r}; expected some of {', '.join(defaults)}")
+        default = defaults[name]
         if isinstance(default, list | tuple):
-            fits = isinstance(value, list | tuple) and len(value) > 0 and all(type(entry) in (int, float) for entry in value)
+            types = (str,) if isinstance(default[0], str) else (int, float)
+            fits = isinstance(value, list | tuple) and len(value) > 0 and all(type(entry) in types for entry in value)
         elif isinstance(default, str):
             fits = type(value) in (str, float)
         else:
             fits = type(value) is type(default) or (type(default), type(value)) == (float, int)
         if not fits:
-            raise CheckpointError(f"parameter {name!r} of the head {known.name!r} is {value!r:.40}, expected something like {default!r}")
-
-
-class _VerifiedFiles:
-    """The files of a directory that a description names; their bytes are checked before anything looks into them."""
-
-    def __init__(self, directory: Path, sha256: Mapping[str, str]) -> None:
-        self.directory = directory
-        self._sha256 = sha256
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._sha256
-
-    def read(self, name: str) -> bytes:
-        path = self.directory / name
-        if name not in self._sha256 or not path.is_file():
-            raise CheckpointError(f"expected {path}, found no file or no checksum of it; copy the whole predictor directory")
-        if path.stat().st_size > _MAX_MODEL_BYTES:
-            raise CheckpointError(f"{path} has {path.stat().st_size} bytes; at most {_MAX_MODEL_BYTES} are read")
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != self._sha256[name]:
-            raise CheckpointError(
-                f"{path} is damaged: its SHA-256 should begin {self._sha256[name][:12]}; copy it again or fit the predictor anew"
-            )
-        return content
-
-    def array(self, name: str) -> np.ndarray:
-        return np.load(io.BytesIO(self.read(name)), allow_pickle=False)
-
-
-def _write_block(block: Block, directory: Path, name: str) -> None:
-    if isinstance(block, np.ndarray):
-        write_array(directory / f"{name}.npy", block)
-        return
-    for part in _CSR_PARTS:
-        write_array(directory / f"{name}.{part}.npy", np.asarray(getattr(block, part)))
-
-
-def _read_block(files: _VerifiedFiles, name: str, width: int) -> Block:
-    block: Block
-    if f"{name}.npy" in files:
-        block = files.array(f"{name}.npy")
-    else:
-        data, indices, indptr, shape = (files.array(f"{name}.{part}.npy") for part in _CSR_PARTS)
-        block = sparse.csr_array((data, indices, indptr), shape=tuple(int(size) for size in shape))
-        block.check_format(full_check=True)  # an index out of range would be read as memory
-    if block.ndim != 2 or block.shape[1] != width:
-        raise CheckpointError(f"{files.directory / name} has shape {block.shape}, the description says {width} columns; copy it again")
-    return block
+            raise CheckpointError(f"parameter {name!r} of the head {head.name!r} is {value!r:.40}, expected something like {default!r}")

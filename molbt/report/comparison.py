@@ -9,7 +9,7 @@ import pandas as pd
 
 from molbt.errors import DataError, suggestion
 from molbt.evaluation.metrics import find_metric
-from molbt.evaluation.statistics import GroupOf, paired_differences, summarise
+from molbt.evaluation.statistics import GroupOf, data_set_of, paired_differences, summarise
 from molbt.report.wording import cell_name, decimals_for
 
 COLUMNS = ("benchmark", "task", "split", "repeat", "features", "head", "metric", "value")
@@ -116,7 +116,7 @@ class Comparison:
     @property
     def unit(self) -> str:
         """What the intervals are over."""
-        return "tasks" if self.group_of is None else "groups of tasks"
+        return "tasks" if self.group_of is None else "data sets"
 
     @property
     def decimals(self) -> int:
@@ -167,13 +167,13 @@ def compare(
     control : (features, head)
         What the others are compared with.
     metric : str
-        One of the metrics in the results.
+        One of the metrics in the results. Values with fewer than all training labels (column ``fraction``) are left out.
     published : DataFrame, optional
         Published values per task, with the same columns where they exist. Only tasks that the results have are used.
     encoders : sequence of str
         Parts of a features name that stand for a pretrained encoder.
     group_of : callable, optional
-        From a task to the unit it is averaged into before intervals are computed, as in ``summarise``.
+        From a task to the unit it is averaged into before intervals are computed, as in ``summarise``; by default its ``data_set``.
 
     Raises
     ------
@@ -181,15 +181,23 @@ def compare(
         If columns are missing, the table is empty, or the metric or the control is not in it.
     """
     check_results(results)
-    chosen = results[results["metric"] == metric]
+    chosen = with_all_labels(results)
+    chosen = chosen[chosen["metric"] == metric]
     if chosen.empty:
         raise DataError(f"the metric {metric!r} is not in the results{suggestion(metric, set(results['metric']))}")
     comparisons = []
     for benchmark in chosen["benchmark"].unique():
         own = chosen[chosen["benchmark"] == benchmark]
         together = own if published is None else pd.concat([own[[*COLUMNS]], published_rows(published, own)], ignore_index=True)
-        comparisons.append(_compare_one(together, own, control, encoders, group_of))
+        comparisons.append(_compare_one(together, own, control, encoders, group_of or data_set_of(own)))
     return comparisons
+
+
+def with_all_labels(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the results with the largest share of the training labels: all of them, in a table that has no other."""
+    if "fraction" not in results.columns:
+        return results
+    return results[results["fraction"] == results["fraction"].max()]
 
 
 def published_rows(published: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:

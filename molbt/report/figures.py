@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from molbt.report.comparison import Comparison
+from molbt.report.comparison import Comparison, Row
 from molbt.report.drawing import BLUE, GRID, INK, MARKERS, MUTED, ORANGE, PAPER, SERIES, drawing, plain_axes, shorten
 from molbt.report.tables import shown_rows
 from molbt.report.wording import cell_name, metric_name
@@ -15,6 +15,8 @@ from molbt.report.wording import cell_name, metric_name
 MAX_LABELLED_TASKS = 60
 """With more tasks than this, the task-by-task drawing shows their order and leaves out their names."""
 MAX_SERIES = 3
+MAX_DRAWN = 30
+"""Rows of the drawing of intervals: the best, and the best of each role; the table has all."""
 
 _ROLES = {
     "encoder": (BLUE, "o", "uses the encoder"),
@@ -28,7 +30,7 @@ def forest_plot(comparison: Comparison, label_unit: str = "") -> str:
 
     A filled marker is a claim: the interval excludes zero.
     """
-    rows = [row for row in shown_rows(comparison) if math.isfinite(row.difference)]
+    rows = drawn_rows(comparison)
     if not rows:
         return ""
     with drawing(f"forest-{comparison.benchmark}-{comparison.metric}", 1.35 + 0.27 * len(rows), _describe_forest(comparison)) as result:
@@ -52,6 +54,16 @@ def forest_plot(comparison: Comparison, label_unit: str = "") -> str:
         )
         result.figure.legend(handles=[*handles, hollow], loc="outside upper left", ncols=len(handles) + 1)
     return result.svg
+
+
+def drawn_rows(comparison: Comparison) -> list[Row]:
+    """Return the rows with a difference to the control that are drawn, in the order of the table."""
+    rows = [row for row in shown_rows(comparison) if math.isfinite(row.difference)]
+    if len(rows) <= MAX_DRAWN:
+        return rows
+    best_of_role = [row for role in _ROLES for row in comparison.with_role(role)[:5]]
+    chosen = [*best_of_role, *(row for row in rows if row not in best_of_role)][:MAX_DRAWN]
+    return [row for row in rows if row in chosen]
 
 
 def task_plot(comparison: Comparison, label_unit: str = "") -> str:

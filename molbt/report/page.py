@@ -1,21 +1,31 @@
 """One self-contained HTML page: whether the encoder earned its place, the table, drawings, training, configuration, all values."""
 
+import math
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from molbt.data.files import atomic_write
 from molbt.evaluation.statistics import GroupOf
-from molbt.report.comparison import ENCODER_PARTS, Comparison, compare, published_rows
-from molbt.report.figures import MAX_SERIES, forest_plot, task_plot
+from molbt.report.comparison import ENCODER_PARTS, Comparison, compare, published_rows, with_all_labels
+from molbt.report.coverage_figure import coverage_figure, coverage_table
+from molbt.report.embedding_figure import embedding_figure
+from molbt.report.figures import MAX_SERIES, drawn_rows, forest_plot, task_plot
+from molbt.report.label_curves import MAX_HEADS, label_curves
+from molbt.report.leakage_section import leakage_section
 from molbt.report.run_record import RunRecord, read_run
+from molbt.report.score_matrix import score_matrix
 from molbt.report.style import style_sheet
-from molbt.report.tables import html_table
+from molbt.report.tables import CROWDED, caption_of, html_table, shown_rows
 from molbt.report.training_figures import spectrum_figure, training_figure
 from molbt.report.verdict import Contrast, contrasts, protocol_sentence, verdict
 from molbt.report.wording import NONE, interval, number
+
+if TYPE_CHECKING:
+    from molbt.evaluation.leakage import Leakage
 
 MAX_VALUES_SHOWN = 20_000
 """Rows of the full table on the page: more would make a page that no browser scrolls."""
@@ -27,12 +37,15 @@ def write_report(
     title: str,
     results: pd.DataFrame,
     control: tuple[str, str],
-    metric: str,
+    metric: str | Sequence[str],
     published: pd.DataFrame | None = None,
     encoders: Sequence[str] = ENCODER_PARTS,
     group_of: GroupOf | None = None,
     label_unit: str = "",
     run_directory: str | Path | None = None,
+    leakage: "Leakage | None" = None,
+    coverage: pd.DataFrame | None = None,
+    embedding_map: tuple[pd.DataFrame, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Path:
     """Write the report of an evaluation, and return its path.
@@ -48,8 +61,9 @@ def write_report(
         Columns benchmark, task, split, repeat, features, head, metric, value, and any others (n_train, n_test). Controls are rows too.
     control : (features, head)
         What the others are compared with.
-    metric : str
-        The metric of the verdict and the drawings; the other metrics in the results get a table each.
+    metric : str or sequence of str
+        The metrics of the verdicts and the drawings, such as one for values and one for classes; the other metrics in the results get a
+        table each.
     published : DataFrame, optional
         Published values per task, in the same columns where they exist.
     encoders : sequence of str
@@ -60,6 +74,12 @@ def write_report(
         Unit of the labels, such as "pKi"; errors are in it.
     run_directory : path, optional
         The run whose encoder was evaluated: training curves, configuration, versions and hardware come from it.
+    leakage : Leakage, optional
+        Overlaps with the pretraining; their sentence stands under the verdict, and each task in a section of its own.
+    coverage : DataFrame, optional
+        Of intervals or prediction sets: ``molbt.report.coverage_figure.COVERAGE_COLUMNS``.
+    embedding_map : (points, value name), optional
+        As ``molbt.evaluation.embedding_map.embedding_map`` returns it.
     notes : sequence of str
         Sentences for the reader, for example how many rows were refused.
 
@@ -68,19 +88,29 @@ def write_report(
     DataError
         If the results lack columns, rows, the metric or the control, or the run's files cannot be read.
     """
-    comparisons = compare(results, control, metric, published=published, encoders=encoders, group_of=group_of)
+    headline = [metric] if isinstance(metric, str) else list(metric)
+    comparisons = [
+        comparison
+        for name in headline
+        for comparison in compare(results, control, name, published=published, encoders=encoders, group_of=group_of)
+    ]
+    full = with_all_labels(results)
     others = [
         comparison
-        for other in results["metric"].unique()
-        if other != metric and len(measured := _beside_control(results, control, other))
+        for other in full["metric"].unique()
+        if other not in headline and len(measured := _beside_control(full, control, other))
         for comparison in compare(measured, control, other, published=published, encoders=encoders, group_of=group_of)
     ]
     record = read_run(run_directory) if run_directory is not None else None
     sections = [
         f"<h1>{escape(title)}</h1>",
-        *(_verdict_section(comparison, label_unit) for comparison in comparisons),
+        *(_verdict_section(comparison, label_unit, leakage) for comparison in comparisons),
         *_table_section(comparisons, others, label_unit),
         *_drawing_section(comparisons, label_unit),
+        *_label_section(results, headline, label_unit),
+        *(_coverage_section(coverage) if coverage is not None else ()),
+        *(leakage_section(leakage) if leakage is not None else ()),
+        *(_map_section(*embedding_map) if embedding_map is not None else ()),
         *(_training_section(record) if record else ()),
         *_settings_section(record, notes),
         *_values_section(results, published),
@@ -103,11 +133,12 @@ def _beside_control(results: pd.DataFrame, control: tuple[str, str], metric: str
     return rows[rows["benchmark"].isin(of_control["benchmark"].unique())]
 
 
-def _verdict_section(comparison: Comparison, label_unit: str) -> str:
+def _verdict_section(comparison: Comparison, label_unit: str, leakage: "Leakage | None") -> str:
     said = verdict(comparison, label_unit)
+    overlaps = f'<p class="protocol">Overlaps: {escape(leakage.sentence())}</p>' if leakage is not None else ""
     return (
         f'<div class="verdict"><p><strong>{escape(said.headline)}</strong> {escape(said.detail)}</p>'
-        f'<p class="protocol">{escape(protocol_sentence(comparison))}</p></div>'
+        f'<p class="protocol">{escape(protocol_sentence(comparison))}</p>{overlaps}</div>'
     )
 
 
@@ -118,12 +149,17 @@ def _table_section(comparisons: Sequence[Comparison], others: Sequence[Compariso
         "The control is tinted, rows that use the encoder have a bar at the left, published values are in italics.</p>"
     )
     for comparison in comparisons:
+        if len(comparison.rows) > CROWDED:
+            yield score_matrix(comparison)
         yield html_table(comparison, label_unit)
         found = contrasts(comparison)
         if found:
             yield f"<h3>The encoder, taken apart</h3>{_contrast_table(found, comparison.decimals)}"
     for comparison in others:
-        yield f"<h3>Also measured</h3>{html_table(comparison, label_unit)}"
+        table = html_table(comparison, label_unit)
+        if len(comparison.rows) > CROWDED:
+            table = f"<details><summary>{escape(caption_of(comparison, label_unit))}</summary>{table}</details>"
+        yield f"<h3>Also measured</h3>{table}"
 
 
 def _contrast_table(found: Sequence[Contrast], decimals: int) -> str:
@@ -134,8 +170,9 @@ def _contrast_table(found: Sequence[Contrast], decimals: int) -> str:
         f"<td>{escape(row.difference.claim)}</td></tr>"
         for row in found
     )
+    box = "scroll tall" if len(found) > CROWDED else "scroll"
     return (
-        '<div class="scroll"><table class="comparison"><thead><tr><th>question</th><th>this</th><th>minus this</th>'
+        f'<div class="{box}"><table class="comparison"><thead><tr><th>question</th><th>this</th><th>minus this</th>'
         f'<th class="number">difference</th><th class="number">95 % interval</th><th>claim</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
@@ -150,12 +187,42 @@ def _drawing_section(comparisons: Sequence[Comparison], label_unit: str) -> Iter
             continue
         has_interval = comparison.control.n_tasks > 1
         bars = f"bars are paired 95 % intervals over {comparison.unit}" if has_interval else "one task, so no interval over tasks exists"
-        yield _figure(forest, f"{comparison.benchmark}: mean paired difference to the control; {bars}.")
+        left_out = sum(math.isfinite(row.difference) for row in shown_rows(comparison)) - len(drawn_rows(comparison))
+        more = f" The best are drawn, {left_out} more are in the table." if left_out else ""
+        yield _figure(forest, f"{comparison.benchmark}: mean paired difference to the control; {bars}.{more}")
         tasks = task_plot(comparison, label_unit)
         if tasks:
             by_task = comparison.task_differences.index.name == "task"
             row = "a task, its repeats averaged" if by_task else "a repeat of the one task"
             yield _figure(tasks, f"Each row is {row}; drawn are the best combinations with the encoder, at most {MAX_SERIES}.")
+
+
+def _label_section(results: pd.DataFrame, metrics: Sequence[str], label_unit: str) -> Iterator[str]:
+    tables = [of_one for _, of_one in results.groupby("benchmark", sort=False)]
+    drawn = [label_curves(of_one, metric, label_unit=label_unit) for of_one in tables for metric in metrics]
+    if any(drawn):
+        yield "<h2>With fewer labels</h2>"
+        note = (
+            f"Mean over data sets with a share of the training labels; the test rows are the same. The {MAX_HEADS} heads that do best "
+            "with all labels; heavy lines use the encoder."
+        )
+        yield from (_figure(svg, note) for svg in drawn if svg)
+
+
+def _coverage_section(coverage: pd.DataFrame) -> Iterator[str]:
+    yield "<h2>Coverage</h2>"
+    note = "Calibrated on rows that took no part in fitting, and counted on test rows, which took part in neither."
+    yield _figure(coverage_figure(coverage), note)
+    yield coverage_table(coverage)
+
+
+def _map_section(points: pd.DataFrame, value_name: str) -> Iterator[str]:
+    yield "<h2>Map of the evaluated molecules</h2>"
+    yield _figure(
+        embedding_figure(points, value_name),
+        "Two principal components of each features; untrained is the same encoder as it was initialised, pca the components of its inputs. "
+        "Order that all of them show was in the inputs already.",
+    )
 
 
 def _training_section(record: RunRecord) -> Iterator[str]:

@@ -23,6 +23,14 @@ p {{ margin: .5rem 0; max-width: 75ch; }}
 .protocol, .footnotes, .note, figcaption {{ color: {muted}; font-size: .9rem; }}
 .footnotes {{ margin: .5rem 0; padding-left: 1.2rem; }}
 .scroll {{ overflow-x: auto; }}
+.tall {{ max-height: 34rem; overflow-y: auto; border-bottom: 1px solid {grid}; }}
+.tall thead th {{ position: sticky; top: 0; background: {paper}; z-index: 1; }}
+.tall tr.the-control td {{ position: sticky; top: 1.9rem; bottom: 0; }}
+.wrap th {{ white-space: normal; }}
+.matrix {{ margin-bottom: 1.5rem; }} .matrix th, .matrix td {{ padding: .28rem .35rem; }} .matrix thead th {{ white-space: normal; }}
+.matrix tbody th {{ border-bottom: 1px solid {grid}; font-weight: 400; }}
+.matrix tr.encoder th {{ box-shadow: inset 3px 0 {blue}; }}
+.matrix td.best {{ font-weight: 700; }} .matrix td.chosen {{ background: var(--tint); }} .mark {{ color: {muted}; font-size: .75em; }}
 table {{ border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; width: 100%; overflow-wrap: normal; }}
 caption {{ text-align: left; font-weight: 600; padding-bottom: .4rem; }}
 th, td {{ padding: .32rem .5rem; text-align: left; border-bottom: 1px solid {grid}; vertical-align: top; }}
@@ -44,5 +52,6 @@ summary {{ cursor: pointer; font-weight: 600; }}
 details table {{ font-size: .8rem; }}
 @media print {{ body {{ max-width: none; padding: 0; font-size: 11pt; }} figure, .verdict, tr {{ break-inside: avoid; }}
   h2, h3 {{ break-after: avoid; }}
-  .scroll {{ overflow: visible; }} * {{ print-color-adjust: exact; }} }}
+  .scroll {{ overflow: visible; }} .tall {{ max-height: none; }}
+  .tall * {{ position: static !important; }} * {{ print-color-adjust: exact; }} }}
 """.strip()

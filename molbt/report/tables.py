@@ -13,6 +13,9 @@ HEADINGS = ("features", "head", "mean", "±se", "Δ to control", "95 % interval"
 N_PUBLISHED = 5
 """Published methods shown; the best by mean, and how many are left out is said."""
 
+CROWDED = 24
+"""With more rows than this, a table scrolls in a box of its own under its headings and the control, and a matrix of means precedes it."""
+
 _LEFT = ("features", "head", "claim")
 
 
@@ -40,7 +43,10 @@ def text_table(
 
 
 def html_table(comparison: Comparison, label_unit: str = "") -> str:
-    """Return the comparison as an HTML table with caption and footnotes; the control's row is highlighted, published rows are marked."""
+    """Return the comparison as an HTML table with caption and footnotes; the control's row is highlighted, published rows are marked.
+
+    With more than ``CROWDED`` rows it scrolls in a box where the headings and the control stay in sight.
+    """
     rows = shown_rows(comparison)
     head = "".join(f'<th scope="col"{_align(name)}>{escape(name)}</th>' for name in HEADINGS)
     body = "".join(
@@ -51,8 +57,9 @@ def html_table(comparison: Comparison, label_unit: str = "") -> str:
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in footnotes(comparison))
     caption = escape(caption_of(comparison, label_unit))
+    box = "scroll tall" if len(rows) > CROWDED else "scroll"
     return (
-        f'<div class="scroll"><table class="comparison"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
+        f'<div class="{box}"><table class="comparison"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>" + (f'<ul class="footnotes">{notes}</ul>' if notes else "")
     )
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from molbt.config import RunConfig
 from molbt.data.corpus import Corpus, Progress, Samples, Source, is_corpus, prepare
+from molbt.data.exclusions import Exclusion
 from molbt.data.quarantine import summarise_use
 from molbt.data.samples import drawn_molecules
 from molbt.errors import ConfigError, Interrupted, TrainingError
@@ -26,6 +27,7 @@ from molbt.objectives.base import StepContext, Views
 from molbt.training.batches import GlobalBatch, SampleStore
 from molbt.training.continuation import check_continuation, describe_run
 from molbt.training.diagnostics import collapse_reason, probe_twin
+from molbt.training.facts import seen_in_training, training_facts
 from molbt.training.hardware import Hardware, StopRequest
 from molbt.training.ranks import average_gradients, joined_ranks, on_any_rank, rank_zero_first
 from molbt.training.run_dir import MetricsLog, RunDirectory, SpectrumLog
@@ -69,7 +71,8 @@ def pretrain(
     init: str | Path | None = None,
     resume: bool = False,
     format: str | None = None,
-    exclude: Sequence[str | Path] = (),
+    exclude: Sequence[str | Path | Exclusion] = (),
+    licence: str | None = None,
     n_jobs: int = 1,
     probe: Probe | None = None,
     progress: Progress | None = None,
@@ -96,8 +99,10 @@ def pretrain(
         Continue from the newest whole checkpoint; a finished run is returned as it is, and where none was begun one begins.
     format : str, optional
         The table's format where its name does not tell it.
-    exclude : sequence of paths
+    exclude : sequence of paths or Exclusion
         Tables of molecules not to train on (see ``prepare``); refused for a corpus, which has its own.
+    licence : str, optional
+        Of the molecules, for the model's card. A resumed run remembers it.
     n_jobs : int
         Worker processes for preparing; the result does not depend on it.
     probe : callable, optional
@@ -132,7 +137,7 @@ def pretrain(
             if rank() == 0:
                 logger.info(summarise_use(corpus, samples))
             hardware = Hardware.resolve(config.trainer)
-            record = describe_run(corpus, config, samples, hardware, init)
+            record = describe_run(corpus, config, samples, hardware, init) | {"licence": licence}
             if begun is None:
                 run.write_text("config.yaml", config.to_yaml())
                 run.write_text("quarantine.csv", (corpus.directory / "quarantine.csv").read_text(encoding="utf-8"))
@@ -142,6 +147,7 @@ def pretrain(
                 if init is None:
                     init = begun["init"]
                     record |= {key: begun[key] for key in ("init", "init_sha256")}
+                record["licence"] = licence or begun.get("licence")
                 hardware = check_continuation(begun, record, place=run.path)
         if run.is_finished:
             logger.info("the run in %s is finished", run.path)
@@ -149,7 +155,11 @@ def pretrain(
             with hardware.isolated(), StopRequest().listening() as stop:
                 twin = _train(run, corpus, config, samples, hardware, init, stop, probe, progress)
             if rank() == 0:
-                save_pretrained(twin, run.model, facts=_facts(corpus, samples, hardware, init))
+                if (seen := seen_in_training(corpus, config, samples, init)) is not None:
+                    seen.save(run.model)
+                metrics = pd.read_csv(run.path / "metrics.csv")
+                facts = training_facts(corpus, samples, hardware, metrics, init=init, licence=record["licence"])
+                save_pretrained(twin, run.model, facts=facts)
             on_any_rank(False)  # the others wait until the files are there
     return RunResult(run.path, run.model, pd.read_csv(run.path / "metrics.csv"))
 
@@ -285,6 +295,8 @@ def _score(
         output = objective.step(state.twin, views, context)
         loss = loss + settings.weight * output.loss.float()
         terms |= {f"{label}.{name}": value for name, value in output.terms.items()}
+        if len(config.objectives) > 1:
+            terms[f"{label}.contribution"] = settings.weight * output.loss.detach().float()
     return loss, terms
 
 
@@ -302,18 +314,6 @@ def _epoch_row(state: TrainingState, *, epoch: int, batch_size: int, rate: float
     }
 
 
-def _facts(corpus: Corpus, samples: Samples, hardware: Hardware, init: str | Path | None) -> dict[str, Any]:
-    """Return what the model's card tells of its training."""
-    return {
-        "molecules": len(samples),
-        "source": corpus.manifest["source"],
-        "source_sha256": corpus.manifest["source_sha256"],
-        "excluded_values": int(sum(corpus.excluded(column).sum() for column in corpus.manifest["columns"])),
-        "initialised_from": str(init) if init is not None else "random",
-        **hardware.as_dict(),
-    }
-
-
 def _default_config(begun: Mapping[str, Any] | None, init: str | Path | None) -> RunConfig:
     """Return the configuration of the run to continue, else that of the model to start from, else the default one."""
     if begun is not None:
@@ -328,7 +328,7 @@ def _as_corpus(
     molecules: Corpus | Source,
     config: RunConfig,
     format: str | None,
-    exclude: Sequence[str | Path],
+    exclude: Sequence[str | Path | Exclusion],
     n_jobs: int,
     progress: Progress | None,
 ) -> Corpus:

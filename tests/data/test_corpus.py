@@ -241,8 +241,8 @@ def test_excluded_molecules_keep_their_row_and_are_not_trained_on(tmp_path):
 def test_an_exclusion_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(DataError, match="--exclude"):
         prepare(["CCO", "CCN"], build(), exclude=[tmp_path / "none.csv"])
-    with pytest.raises(DataError, match=r"column 'smiles' is not in the excluded table .*x\.csv \(columns: SMILES, y\)"):
-        prepare(["CCO", "CCN"], build(), exclude=[write(tmp_path / "x.csv", b"SMILES,y\nC,1\n")])
+    with pytest.raises(DataError, match=r"column 'smiles' is not in the excluded table .*x\.csv \(columns: structure, y\)"):
+        prepare(["CCO", "CCN"], build(), exclude=[write(tmp_path / "x.csv", b"structure,y\nC,1\n")])
 
 
 def test_labels_are_grouped_by_sample(tmp_path):
@@ -440,7 +440,7 @@ def test_progress_counts_values_up_to_their_number(monkeypatch):
     monkeypatch.setattr(shards, "SHARD_SIZE", 2)
     seen = []
     prepare(["CCO", "CCN", "CCC", "CCCC", "CCCCC"], build(), progress=lambda *step: seen.append(step))
-    assert seen == [("reading", 5, 0), *(("preparing fingerprint", done, 5) for done in (0, 2, 4, 5))]
+    assert seen == [("reading", 5, 0), ("hashing molecules", 5, 5), *(("preparing fingerprint", done, 5) for done in (0, 2, 4, 5))]
 
 
 WORKER = """

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from rdkit import Chem
+from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
 
-from molbt.data.identity import identity_hashes
+from molbt.data.identity import identity_hashes, inchi_connectivity, molecule_and_scaffold_hashes
 from molbt.data.molecules import ParsePolicy
 
 
@@ -70,3 +71,28 @@ def test_bridging_hydrogens_do_not_stop_hashing():
     hashes = identity_hashes([salt, "CCO", salt.split(".")[1]], ParsePolicy())
     assert hashes[1] == identity_hashes(["OCC"], ParsePolicy())[0]
     assert hashes[0] == hashes[2] != 0
+
+
+def test_scaffolds_are_the_same_exactly_when_rdkit_says_so(nci_smiles):
+    plain = [smiles for smiles in nci_smiles if not set(".+-:") & set(smiles) and "H]" not in smiles]
+    both = molecule_and_scaffold_hashes(plain, ParsePolicy())
+    theirs = [MurckoScaffoldSmiles(mol=Chem.MolFromSmiles(smiles)) for smiles in plain]
+    assert np.array_equal(both[:, 0], hashes(*plain))
+    assert [key == 0 for key in both[:, 1].tolist()] == [not scaffold for scaffold in theirs]
+    assert len(set(zip(both[:, 1].tolist(), theirs, strict=True))) == len(set(both[:, 1].tolist())) == len(set(theirs))
+
+
+def test_a_salt_has_the_scaffold_of_its_molecule():
+    forms = ["Cc1ccccc1C[NH3+].[Cl-]", "NCc1ccccc1", "c1ccccc1"]
+    assert len(set(molecule_and_scaffold_hashes(forms, ParsePolicy())[:, 1].tolist())) == 1
+
+
+def test_odd_values_have_neither_molecule_nor_scaffold():
+    assert molecule_and_scaffold_hashes(["C1CC", "", "CCO"], ParsePolicy())[:, 1].tolist() == [0, 0, 0]
+    assert molecule_and_scaffold_hashes([], ParsePolicy()).shape == (0, 2)
+
+
+def test_inchi_connectivity_is_that_of_the_reduced_molecule():
+    # Published InChIKeys of aspirin and of L-alanine; the second blocks hold the stereochemistry.
+    forms = ["CC(=O)Oc1ccccc1C(=O)[O-].[Na+]", "C[C@H]([NH3+])C(=O)[O-]", "C1CC"]
+    assert inchi_connectivity(forms, ParsePolicy()) == ["BSYNRYMUTXBXSQ", "QNAYBMKLOCPYGJ", ""]

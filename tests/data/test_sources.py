@@ -68,7 +68,7 @@ def test_data_dir_says_what_to_do_when_there_is_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MOLBT_DATA", raising=False)
     monkeypatch.setattr(sources, "__file__", str(tmp_path / "a" / "b" / "c.py"))
-    with pytest.raises(DataError, match="pass --data-dir FOLDER or set MOLBT_DATA"):
+    with pytest.raises(DataError, match="pass --data-dir FOLDER, set MOLBT_DATA, or run: molbt data get NAME"):
         data_dir()
     with pytest.raises(DataError, match="named by --data-dir"):
         data_dir(tmp_path / "none")

@@ -1,4 +1,5 @@
 import logging
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -151,6 +152,66 @@ def test_evaluate_does_a_cell_again_whose_lines_were_cut(tmp_path: Path, keep: i
     path.write_bytes(path.read_bytes()[:keep])
     pd.testing.assert_frame_equal(evaluate(MadeBenchmark(), [("length", LengthBuilder())], ["ridge"], results_path=path), whole)
     pd.testing.assert_frame_equal(evaluate(MadeBenchmark(), [("length", LengthBuilder())], ["ridge"], results_path=path), whole)
+
+
+def evaluate_into(path: Path) -> None:
+    evaluate(MadeBenchmark(), [("length", LengthBuilder())], ["ridge", "svm"], results_path=path)
+
+
+def test_two_evaluations_of_one_file_write_each_cell_once(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=evaluate_into, args=(path,)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    whole = evaluate(MadeBenchmark(), [("length", LengthBuilder())], ["ridge", "svm"])
+    pd.testing.assert_frame_equal(pd.read_csv(path).astype({"value": float}), whole, check_dtype=False)
+
+
+def test_evaluate_learns_from_the_fractions_asked_for_and_tests_on_all_rows() -> None:
+    results = evaluate(MadeBenchmark(), [("length", LengthBuilder())], ["ridge", "svm"], fractions=[0.5, 1.0])
+    assert results.groupby("fraction")["n_train"].unique().map(list).to_dict() == {0.5: [15], 1.0: [30]}
+    assert set(results.query("metric == 'rmse'")["n_test"]) == {10}
+    whole = evaluate(MadeBenchmark(), [("length", LengthBuilder())], ["ridge", "svm"])
+    pd.testing.assert_frame_equal(results[results["fraction"] == 1].reset_index(drop=True), whole)
+
+
+def test_evaluate_adds_fractions_to_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    evaluate(MadeBenchmark(), [("length", LengthBuilder())], ["ridge"], results_path=path)
+    builder = LengthBuilder()
+    both = evaluate(MadeBenchmark(), [("length", builder)], ["ridge"], results_path=path, fractions=[0.3, 1])
+    assert builder.n_calls == 3
+    assert set(pd.read_csv(path)["fraction"]) == {0.3, 1.0}
+    pd.testing.assert_frame_equal(both, evaluate(MadeBenchmark(), [("length", LengthBuilder())], ["ridge"], fractions=[0.3, 1]))
+
+
+def test_a_task_of_one_class_in_training_is_undefined_and_said(caplog) -> None:
+    class OneClass(MadeBenchmark):
+        def tasks(self) -> Iterator[Task]:
+            for task in super().tasks():
+                y = task.y.copy()
+                y[task.parts["train"]] = np.where(np.arange(30) < 5, 0.0, np.nan)
+                yield Task(task.name, task.frame, y, task.parts, "classification", "random", task.repeat)
+
+    results = evaluate(OneClass(task_type="classification"), [("length", LengthBuilder())], ["logistic"])
+    assert results["value"].isna().all()
+    assert set(results["n_train"]) == {5}
+    assert "first #0: its 5 usable training labels are not of both classes" in caplog.text
+
+
+def test_results_name_the_data_set_of_each_task() -> None:
+    class Columns(MadeBenchmark):
+        def tasks(self) -> Iterator[Task]:
+            for task in super().tasks():
+                yield Task(task.name, task.frame, task.y, task.parts, repeat=task.repeat, groups=task.groups, data_set="panel")
+
+    assert set(evaluate(Columns(), [("length", LengthBuilder())], ["ridge"])["data_set"]) == {"panel"}
+    results = evaluate(MadeBenchmark(), [("length", LengthBuilder())], ["ridge"])
+    assert (results["data_set"] == results["task"]).all()
 
 
 def test_evaluate_adds_heads_to_a_file(tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ from scipy import stats
 
 from molbt.errors import DataError
 from molbt.evaluation.benchmarks.base import RESULT_COLUMNS
-from molbt.evaluation.statistics import paired_differences, summarise
+from molbt.evaluation.statistics import paired_differences, summarise, values_by_data_set
 
 
-def results_of(values: dict[str, list[list[float]]], metric: str = "rmse") -> pd.DataFrame:
+def results_of(
+    values: dict[str, list[list[float]]], metric: str = "rmse", *, data_sets: list[str] | None = None, fraction: float = 1.0
+) -> pd.DataFrame:
     """``values[features][task][repeat]``, all with the head ``h``."""
     rows = [
-        ("b", f"t{task}", "s", repeat, features, "h", metric, value, 10, 5)
+        ("b", data_sets[task] if data_sets else f"t{task}", f"t{task}", "s", repeat, fraction, features, "h", metric, value, 10, 5)
         for features, tasks in values.items()
         for task, repeats in enumerate(tasks)
         for repeat, value in enumerate(repeats)
@@ -57,6 +59,62 @@ def test_correlated_tasks_count_as_one_unit() -> None:
     results = results_of({"x": [[0.0], [2.0], [7.0]]})
     row = summarise(results, group_of=lambda task: "panel" if task in ("t0", "t1") else task).iloc[0]
     assert (row["mean"], row["n_tasks"]) == (4.0, 2)
+
+
+def test_columns_of_a_data_set_are_averaged_before_the_interval() -> None:
+    """Two data sets of three and one columns: two witnesses, whatever the number of columns."""
+    data_sets = ["panel", "panel", "panel", "single"]
+    values = {"control": [[0.5], [0.6], [0.7], [0.9]], "other": [[0.6], [0.9], [0.7], [1.0]]}
+    results = results_of(values, "roc_auc", data_sets=data_sets)
+    units = {"control": np.array([0.6, 0.9]), "other": np.array([2.2 / 3, 1.0])}
+    table = summarise(results).set_index("features")
+    for features, expected in units.items():
+        assert table.loc[features, "mean"] == pytest.approx(expected.mean())
+        assert table.loc[features, "n_tasks"] == 2
+        low, high = stats.t.interval(0.95, 1, loc=expected.mean(), scale=stats.sem(expected))
+        assert table.loc[features, ["ci_low", "ci_high"]].tolist() == pytest.approx([low, high])
+    reference = stats.ttest_rel(units["other"], units["control"]).confidence_interval(0.95)
+    row = paired_differences(results, ("control", "h")).iloc[0]
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx((reference.low, reference.high))
+    assert (row["n_tasks"], row["wins"], row["losses"]) == (2, 2, 0)
+
+
+def test_columns_are_paired_before_they_are_averaged() -> None:
+    # The second column has no value for the control: it must not enter the other's mean either.
+    values = {"control": [[0.5], [np.nan]], "other": [[0.6], [0.1]]}
+    row = paired_differences(results_of(values, "roc_auc", data_sets=["panel", "panel"]), ("control", "h")).iloc[0]
+    assert row["mean_difference"] == pytest.approx(0.1)
+
+
+def test_a_caller_may_group_otherwise_than_the_data_sets_say() -> None:
+    results = results_of({"x": [[0.0], [2.0], [7.0]]}, data_sets=["a", "b", "b"])
+    assert summarise(results, group_of=lambda task: "b" if task == "t1" else "a").iloc[0]["mean"] == (3.5 + 2.0) / 2
+
+
+def test_results_without_the_newer_columns_count_each_task_at_all_labels() -> None:
+    results = results_of({"control": [[1.0], [2.0]], "other": [[2.0], [4.0]]})
+    older = results.drop(columns=["data_set", "fraction"])
+    pd.testing.assert_frame_equal(summarise(older), summarise(results))
+    pd.testing.assert_frame_equal(paired_differences(older, ("control", "h")), paired_differences(results, ("control", "h")))
+
+
+def test_fractions_of_the_labels_are_told_apart() -> None:
+    few = results_of({"control": [[4.0], [6.0]], "other": [[1.0], [2.0]]}, fraction=0.1)
+    all_labels = results_of({"control": [[1.0], [1.0]], "other": [[2.0], [3.0]]})
+    results = pd.concat([few, all_labels], ignore_index=True)
+    means = summarise(results).set_index(["fraction", "features"])["mean"]
+    assert means.to_dict() == {(0.1, "control"): 5.0, (0.1, "other"): 1.5, (1.0, "control"): 1.0, (1.0, "other"): 2.5}
+    differences = paired_differences(results, ("control", "h")).set_index("fraction")["mean_difference"]
+    assert differences.to_dict() == {0.1: -3.5, 1.0: 1.5}
+
+
+def test_values_by_data_set_average_repeats_then_columns() -> None:
+    results = results_of({"x": [[0.0, 1.0], [2.0, 3.0], [7.0]], "y": [[1.0], [1.0], [np.nan]]}, data_sets=["z", "z", "a"])
+    table = values_by_data_set(results, "rmse")
+    assert list(table.columns) == ["z", "a"]
+    assert table.loc[("x", "h")].tolist() == [1.5, 7.0]
+    assert table.loc[("y", "h"), "z"] == 1.0
+    assert np.isnan(table.loc[("y", "h"), "a"])
 
 
 def test_paired_differences_equal_the_paired_t_test_of_scipy() -> None:

@@ -221,14 +221,26 @@ def test_out_of_fold_predictions_are_those_of_heads_fitted_on_the_other_folds():
     y[3] = np.nan
     features = FeatureSet("dense", {"dense": values}, np.arange(40) != 5)
     head = build_head("lightgbm", random_state=2, n_trees=5)
-    found = out_of_fold_predictions(head, features, y, n_splits=4)
+    smiles = ["C" * (n + 1) for n in range(40)]
+    found, fold = out_of_fold_predictions(head, features, y, smiles, n_splits=4)
     usable = np.flatnonzero(features.valid & np.isfinite(y))
-    for train, held_out in KFold(4, shuffle=True, random_state=2).split(usable):
+    for number, (train, held_out) in enumerate(KFold(4, shuffle=True, random_state=2).split(usable)):
         expected = clone(head).fit(features.rows(usable[train]), y[usable[train]]).predict(features.rows(usable[held_out]))
         np.testing.assert_array_equal(found[usable[held_out]], expected)
+        assert set(fold[usable[held_out]]) == {number}
     np.testing.assert_array_equal(np.flatnonzero(np.isnan(found)), [3, 5])
+    np.testing.assert_array_equal(np.flatnonzero(fold < 0), [3, 5])
     assert not hasattr(head, "n_train_")
-    np.testing.assert_array_equal(out_of_fold_predictions(head, features, np.full(40, 2.5)), np.where(features.valid, 2.5, np.nan))
+    constant = out_of_fold_predictions(head, features, np.full(40, 2.5), smiles).predictions
+    np.testing.assert_array_equal(constant, np.where(features.valid, 2.5, np.nan))
+
+
+def test_replicates_are_held_out_together():
+    features = FeatureSet("dense", {"dense": np.arange(40, dtype=np.float32)[:, None]}, np.ones(40, dtype=bool))
+    smiles = ["C" * (n // 2 + 1) for n in range(40)]
+    fold = out_of_fold_predictions(build_head("knn", neighbours=(1,)), features, np.arange(40.0), smiles).fold
+    np.testing.assert_array_equal(fold[::2], fold[1::2])
+    assert set(fold) == {0, 1, 2, 3, 4}
 
 
 def test_coverage_of_intervals_counts_both_ends_and_leaves_out_missing_rows():

@@ -14,7 +14,7 @@ from molbt.predict.features import FeatureSet, feature_builders
 from molbt.predict.head import TASK_TYPES
 from molbt.predict.heads import HEADS, build_head
 
-FEW_TREES = {"forest": {"n_trees": 40}, "lightgbm": {"n_trees": 100}}
+FEW_TREES = {"forest": {"n_trees": 40}, "lightgbm": {"n_trees": 100}, "auto": {"members": ["svm", "gp"]}}
 CASES = [(name, task_type) for name, head in HEADS.items() for task_type in head.task_types]
 
 
@@ -44,10 +44,10 @@ def test_head_learns_a_simple_relation(name: str, task_type: str) -> None:
     features, y = made_features(400, kind=kind_of(name))
     y = labels_of(y, task_type)
     train, test = np.arange(300), np.arange(300, 400)
-    predictions = build_head(name, task_type).fit(features.rows(train), y[train]).predict(features.rows(test))
+    predictions = build_head(name, task_type, **FEW_TREES.get(name, {})).fit(features.rows(train), y[train]).predict(features.rows(test))
     assert predictions.dtype == np.float64
     if task_type == "regression":
-        assert r2_score(y[test], predictions) > 0.7
+        assert r2_score(y[test], predictions) > 0.65  # the mean label of neighbours lags behind the others
     else:
         assert roc_auc_score(y[test], predictions) > 0.9
         assert predictions.min() >= 0
@@ -127,6 +127,12 @@ def test_head_is_rebuilt_from_its_parameters_as_json(name: str, task_type: str) 
         ("lightgbm", {"row_fraction": 0.5}),
         ("lightgbm", {"l2": 100.0}),
         ("lightgbm", {"max_bin": 3}),
+        ("lightgbm", {"patience": 5}),
+        ("knn", {"neighbours": [2]}),
+        ("knn", {"power": 1.0}),
+        ("auto", {"members": ["gp"]}),
+        ("auto", {"folds": 1}),
+        ("auto", {"sharpness": 0.0}),
         ("tanimoto_svm", {"costs": [0.01]}),
         ("tanimoto_svm", {"epsilon": 0.8}),
         ("svm", {"costs": [0.01]}),
@@ -251,7 +257,7 @@ def test_heads_refuse_other_features_than_in_training() -> None:
     ("name", "task_type", "parameters", "message"),
     [
         ("lightgb", "regression", {}, "did you mean 'lightgbm'"),
-        ("ridge", "classification", {}, "use one of lightgbm, tanimoto_svm, logistic"),
+        ("ridge", "classification", {}, "use one of auto, lightgbm, tanimoto_svm, gp"),
         ("lightgbm", "ranking", {}, "unknown task type"),
         ("lightgbm", "regression", {"n_tree": 3}, "did you mean 'n_trees'"),
     ],
@@ -270,3 +276,19 @@ def test_head_predicts_no_rows_and_only_refused_rows() -> None:
     head = build_head("ridge").fit(features, y)
     assert head.predict(features.rows(np.array([], dtype=int))).shape == (0,)
     assert np.isnan(head.predict(FeatureSet("refused", features.blocks, np.zeros(10, bool)))).all()
+
+
+def test_lightgbm_stops_early_where_more_trees_do_not_help_held_out_rows() -> None:
+    features, _ = made_features(60, kind="dense")
+    noise = np.random.default_rng(4).normal(size=60)
+    head = build_head("lightgbm", patience=10, n_trees=300).fit(features, noise)
+    assert head.n_trees_ == head.booster_.num_trees() < 100
+    y = 5 * features.blocks["dense"][:, 0].astype(float)
+    assert build_head("lightgbm", patience=10, n_trees=300).fit(features, y).n_trees_ > head.n_trees_
+
+
+@pytest.mark.parametrize(("task_type", "n_rows"), [("regression", 2), ("regression", 4), ("regression", 16), ("classification", 16)])
+def test_lightgbm_with_early_stopping_is_not_constant_on_few_rows(task_type: str, n_rows: int) -> None:
+    features, y = made_features(n_rows, kind="dense")
+    head = build_head("lightgbm", task_type, patience=10, n_trees=50).fit(features, labels_of(y, task_type))
+    assert np.ptp(head.predict(features)) > 0.05

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from molbt.errors import CheckpointError
-from molbt.predict import saved_heads
+from molbt.predict import saved_heads, verified_files
 from molbt.predict.booster_text import read_booster
 from molbt.predict.boosting import LightGBM
 from molbt.predict.features import FeatureSet
@@ -31,7 +31,7 @@ def feature_set(name):
 
 
 def fitted(name, task_type="regression"):
-    parameters = {"n_trees": 20} if name in ("lightgbm", "forest") else {}
+    parameters = {"lightgbm": {"n_trees": 20}, "forest": {"n_trees": 20}, "auto": {"members": ["tanimoto_svm", "gp"]}}.get(name, {})
     labels = LABELS if task_type == "regression" else np.where(np.isnan(LABELS), np.nan, LABELS > 0)
     return build_head(name, task_type, random_state=3, **parameters).fit(feature_set(name), labels), labels
 
@@ -69,7 +69,7 @@ def test_a_head_that_predicts_something_else_is_refused(name, tmp_path):
 def test_a_file_larger_than_the_limit_is_not_read(tmp_path, monkeypatch):
     head, labels = fitted("ridge")
     description = write_head(head, feature_set("ridge"), labels, tmp_path)
-    monkeypatch.setattr(saved_heads, "_MAX_MODEL_BYTES", 100)
+    monkeypatch.setattr(verified_files, "MAX_FILE_BYTES", 100)
     with pytest.raises(CheckpointError, match="at most 100 are read"):
         read_head(description, tmp_path)
 

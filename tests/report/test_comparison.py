@@ -134,7 +134,7 @@ def test_contrasts_take_the_encoder_apart(results: pd.DataFrame) -> None:
 def test_intervals_are_over_groups_of_tasks_when_these_are_given(results: pd.DataFrame) -> None:
     (comparison,) = compare(results, CONTROL, "rmse", group_of=lambda task: str(int(task[6:10]) // 4))
     assert {row.n_paired for row in comparison.rows if row.role != "the control"} == {6}
-    assert "groups of tasks" in protocol_sentence(comparison)
+    assert "data sets" in protocol_sentence(comparison)
 
 
 def test_each_benchmark_is_compared_on_its_own(results: pd.DataFrame) -> None:

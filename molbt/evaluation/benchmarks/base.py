@@ -10,8 +10,12 @@ import pandas as pd
 
 from molbt.errors import DataError, ShapeError
 
-RESULT_COLUMNS = ("benchmark", "task", "split", "repeat", "features", "head", "metric", "value", "n_train", "n_test")
-"""Columns of every results table, ours and published; ``n_test`` is the number of rows the value was computed on."""
+RESULT_COLUMNS = (
+    *("benchmark", "data_set", "task", "split", "repeat", "fraction"),
+    *("features", "head", "metric", "value", "n_train", "n_test"),
+)
+"""Columns of every results table, ours and published. Intervals are over ``data_set``; ``fraction`` is the share of the training labels
+that was used, and ``n_test`` the number of rows the value was computed on."""
 
 METRICS_OF = {
     "regression": ("rmse", "mae", "r2"),
@@ -39,6 +43,9 @@ class Task:
         Which of several splits of the same data this is.
     groups : mapping of str to ndarray of shape (rows,), bool
         Kinds of rows that metrics are also computed on, such as ``cliff``.
+    data_set : str, optional
+        What the task is a column of: tasks of one data set share molecules, so they are averaged before intervals are computed. By default
+        the task is a data set of its own.
     """
 
     name: str
@@ -49,6 +56,7 @@ class Task:
     split: str = "published"
     repeat: int = 0
     groups: Mapping[str, np.ndarray] = field(default_factory=dict)
+    data_set: str | None = None
 
     def __post_init__(self) -> None:
         n = len(self.frame)
@@ -86,6 +94,10 @@ class Benchmark(ABC):
     def published(self) -> pd.DataFrame | None:
         """Return published results on these very tasks, with ``RESULT_COLUMNS``, or None where there are none."""
         return None
+
+    def notes(self) -> list[str]:
+        """Return sentences that a reader of the results must know, such as what was left out."""
+        return []
 
     def settings(self) -> dict[str, Any]:
         """Return what the tasks depend on, as JSON values: a restarted evaluation refuses results made with other settings."""

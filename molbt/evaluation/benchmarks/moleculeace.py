@@ -78,7 +78,7 @@ class MoleculeACE(Benchmark):
         table = table.rename(columns={"dataset": "task", "algorithm": "head", "cliff_rmse": "rmse_cliff"})
         table["features"] = table["descriptor"] + " (published)"
         table = table.melt(["task", "features", "head"], ["rmse", "rmse_cliff"], var_name="metric")
-        table = table.assign(benchmark=self.name, split="published", repeat=0)
+        table = table.assign(benchmark=self.name, data_set=table["task"], split="published", repeat=0, fraction=1.0)
         sizes = [
             {"task": task.name, "metric": metric, "n_train": len(task.parts["train"]), "n_test": int(scored[task.parts["test"]].sum())}
             for task in self.tasks()

@@ -9,9 +9,7 @@ import numpy as np
 import pandas as pd
 
 from molbt.data.files import sha256_of
-from molbt.data.identity import identity_hashes, replicates
-from molbt.data.molecules import ParsePolicy
-from molbt.data.splits import SPLITS
+from molbt.data.splits import DETERMINISTIC, split_parts
 from molbt.data.tables import numeric_column, read_table, require_column
 from molbt.errors import ConfigError, DataError, suggestion
 from molbt.evaluation.benchmarks.base import METRICS_OF, Benchmark, Task
@@ -37,7 +35,9 @@ class TableBenchmark(Benchmark):
     format : str, optional
         Of the table, where its name does not tell it.
     split : str
-        A name in ``molbt.data.splits.SPLITS``.
+        A name in ``molbt.data.splits.SPLITS``; rows of one molecule are never in both parts.
+    time_column : str, optional
+        Column of numbers (years), or of dates as ISO 8601 has them (2024-05-31), for the split ``time``: the latest molecules are tested.
     test_fraction : float
         Share of rows in the test part; the others are training rows.
     repeats : int
@@ -48,9 +48,10 @@ class TableBenchmark(Benchmark):
     Raises
     ------
     ConfigError
-        If a name or number cannot be used, or a split that does not depend on ``random_state`` is to be repeated.
+        If a name or number cannot be used, a split that does not depend on ``random_state`` is to be repeated, or a time column is missing
+        for the split ``time`` or given for another.
     DataError
-        If a column is missing or holds no number, or a part would be empty.
+        If a column is missing or holds no number, a row has no time, or a part would be empty.
     """
 
     name: ClassVar[str] = "table"
@@ -63,6 +64,7 @@ class TableBenchmark(Benchmark):
         smiles_column: str = "smiles",
         format: str | None = None,
         split: str = "scaffold",
+        time_column: str | None = None,
         test_fraction: float = 0.2,
         repeats: int = 1,
         task_type: str = "auto",
@@ -71,16 +73,20 @@ class TableBenchmark(Benchmark):
         targets = [target] if isinstance(target, str) else list(target)
         if not targets or len(set(targets)) < len(targets):
             raise ConfigError(f"expected one or more different target columns, got {targets}; name each once (--target)")
-        if split not in SPLITS:
-            raise ConfigError(f"unknown split {split!r}{suggestion(split, SPLITS)}")
         if not 0 < test_fraction < 1:
             raise ConfigError(f"test_fraction must be between 0 and 1, got {test_fraction}")
         if repeats < 1:
             raise ConfigError(f"repeats must be at least 1, got {repeats}")
+        if repeats > 1 and split in DETERMINISTIC:
+            raise ConfigError(
+                f"the split {split!r} is the same each time, so {repeats} repeats would measure one split; "
+                "use repeats=1 (--repeats 1), or 'scaffold_random', 'cluster' or 'random'"
+            )
         if task_type not in ("auto", *METRICS_OF):
             raise ConfigError(f"unknown task type {task_type!r}{suggestion(task_type, ('auto', *METRICS_OF))}")
         self.path = Path(path)
         self.split = split
+        self.time_column = time_column
         self.test_fraction = test_fraction
         self.random_state = random_state
         table = read_table(self.path, format=format)
@@ -89,14 +95,10 @@ class TableBenchmark(Benchmark):
         self._frame = pd.DataFrame({"smiles": table.frame[smiles_column]})
         self._labels = {column: numeric_column(table, column) for column in targets}
         self.task_types = {column: self._task_type(column, labels, task_type) for column, labels in self._labels.items()}
-        self._parts = [self._split(repeat) for repeat in range(repeats)]
-        if repeats > 1 and np.array_equal(self._parts[0]["test"], self._parts[1]["test"]):
-            raise ConfigError(
-                f"the split {split!r} is the same each time, so {repeats} repeats would measure one split; "
-                "use repeats=1 (--repeats 1), or 'scaffold_random' or 'random'"
-            )
-
-        self._warn_of_replicates()
+        if time_column is not None:
+            require_column(table.frame, time_column, table.source, "--time-column")
+        times = None if time_column is None else _times(table.frame[time_column])
+        self._parts = [self._split(repeat, times) for repeat in range(repeats)]
 
     def tasks(self) -> Iterator[Task]:
         for column, labels in self._labels.items():
@@ -107,27 +109,16 @@ class TableBenchmark(Benchmark):
         return {
             "file": sha256_of(self.path),
             "split": self.split,
+            "time_column": self.time_column,
             "test_fraction": self.test_fraction,
             "split_random_state": self.random_state,
             "task_types": self.task_types,
         }
 
-    def _split(self, repeat: int) -> dict[str, np.ndarray]:
+    def _split(self, repeat: int, times: np.ndarray | None) -> dict[str, np.ndarray]:
         fractions = (1 - self.test_fraction, 0.0, self.test_fraction)
-        train, _, test = SPLITS[self.split](self._frame["smiles"].tolist(), fractions=fractions, random_state=self.random_state + repeat)
-        return {"train": train, "test": test}
-
-    def _warn_of_replicates(self) -> None:
-        hashes = identity_hashes(self._frame["smiles"].astype("str").tolist(), ParsePolicy())
-        worst = max(replicates(hashes, parts["train"], parts["test"]) for parts in self._parts)
-        if worst:
-            logger.warning(
-                "%s: up to %d of %d test rows hold a molecule that stands in training rows too, so scores look better than for new "
-                "molecules; average the measurements of a molecule, or split by scaffold",
-                self.path,
-                worst,
-                len(self._parts[0]["test"]),
-            )
+        seed = self.random_state + repeat
+        return split_parts(self.split, self._frame["smiles"].tolist(), fractions=fractions, random_state=seed, times=times)
 
     def _task_type(self, column: str, labels: np.ndarray, wanted: str) -> str:
         known = labels[np.isfinite(labels)]
@@ -144,3 +135,15 @@ class TableBenchmark(Benchmark):
         chosen = ("classification" if is_binary else "regression") if wanted == "auto" else wanted
         logger.info("%s: %s (%d labels, %d different values)", column, chosen, len(known), len(np.unique(known)))
         return chosen
+
+
+def _times(values: pd.Series) -> np.ndarray:
+    """Numbers as they are if all are, otherwise days since 1970 of ISO 8601 dates; NaN where there is neither."""
+    numbers = (
+        pd.to_numeric(values, errors="coerce") if not pd.api.types.is_datetime64_any_dtype(values) else values.isna().map({True: np.nan})
+    )
+    given = values.notna() & (values.astype("str").str.strip() != "")
+    if numbers[given].notna().all():
+        return numbers.to_numpy(dtype=np.float64)
+    dates = pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True)
+    return ((dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(dtype=np.float64)

@@ -59,6 +59,35 @@ def test_table_test_fraction_changes_the_parts(path) -> None:
     assert len(next(benchmark.tasks()).parts["test"]) == 24
 
 
+def test_table_split_by_time_tests_the_latest_whatever_way_time_is_written(path) -> None:
+    frame = pd.read_csv(path)
+    order = np.random.default_rng(0).permutation(48)
+    frame["year"] = 1_950 + order
+    frame["date"] = [f"{year}-03-01" for year in frame["year"]]
+    frame["stamp"] = [f"{year}-03-01T10:00:00Z" if year % 2 else str(year) for year in frame["year"]]
+    frame.to_csv(path, index=False)
+    parquet = path.with_suffix(".parquet")
+    frame.assign(date=pd.to_datetime(frame["date"])).to_parquet(parquet)
+    options = {"target": "active", "smiles_column": "SMILES", "split": "time", "test_fraction": 0.25}
+    for file, column in ((path, "year"), (path, "date"), (path, "stamp"), (parquet, "year"), (parquet, "date")):
+        (task,) = TableBenchmark(file, time_column=column, **options).tasks()
+        assert sorted(order[task.parts["test"]]) == list(range(36, 48))
+    frame.loc[7, "date"] = "spring"
+    frame.to_csv(path, index=False)
+    with pytest.raises(DataError, match=r"1 of 48 without one \(rows 7\)"):
+        TableBenchmark(path, time_column="date", **options)
+
+
+def test_table_keeps_the_rows_of_a_molecule_in_one_part(tmp_path) -> None:
+    smiles = ["C" * n + "N" for n in range(1, 31)]
+    frame = pd.DataFrame({"smiles": [*smiles, *("N" + "C" * n for n in range(1, 31))], "y": np.arange(60.0)})
+    frame.to_csv(tmp_path / "twice.csv", index=False)
+    for task in TableBenchmark(tmp_path / "twice.csv", target="y", split="random", repeats=3).tasks():
+        test = task.parts["test"]
+        assert set(test % 30) == set(test[test < 30])
+        assert len(test) == 12
+
+
 def test_table_settings_change_with_the_file(path) -> None:
     options = {"target": "active", "smiles_column": "SMILES", "split": "random"}
     before = TableBenchmark(path, **options).settings()
@@ -76,6 +105,9 @@ def test_table_settings_change_with_the_file(path) -> None:
         ({"target": "pIC50", "test_fraction": 1.0}, ConfigError, "between 0 and 1"),
         ({"target": "pIC50", "repeats": 0}, ConfigError, "at least 1"),
         ({"target": "pIC50", "split": "scaffold", "repeats": 3}, ConfigError, "the same each time"),
+        ({"target": "pIC50", "split": "time"}, ConfigError, "--time-column"),
+        ({"target": "pIC50", "split": "random", "time_column": "pIC50"}, ConfigError, "takes no times"),
+        ({"target": "pIC50", "split": "time", "time_column": "year"}, DataError, "column 'year' is not in"),
         ({"target": "pIC50", "task_type": "classification"}, DataError, "found 4"),
         ({"target": "pIC50", "task_type": "ranking"}, ConfigError, "unknown task type"),
         ({"target": "pIC50", "smiles_column": "smiles"}, DataError, "--smiles-column SMILES"),

@@ -1,0 +1,88 @@
+"""Commands for public data sets: ``data list``, ``data get``, ``data verify``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from molbt.cli.app import app
+
+if TYPE_CHECKING:
+    from molbt.data.catalogue import DataSet
+
+data = typer.Typer(name="data", help="List, get and check public data sets.", no_args_is_help=True)
+app.add_typer(data)
+
+Names = Annotated[list[str] | None, typer.Argument(help="Names as `molbt data list` prints them.")]
+Folder = Annotated[
+    Path | None, typer.Option("--data-dir", help="The data folder; else the variable MOLBT_DATA, else the folder `data` of the cache.")
+]
+
+
+@data.command("list")
+def list_() -> None:
+    """Print every data set with its size and licence."""
+    from molbt.data.catalogue import catalogue
+
+    for data_set in catalogue().values():
+        typer.echo(f"{data_set.name:<20}{data_set.size / 1e6:>7.2f} MB{data_set.rows:>10} rows  {data_set.title}")
+        typer.echo(f"{'':<20}licence: {data_set.licence}")
+        typer.echo(f"{'':<20}origin: {data_set.origin}")
+
+
+@data.command()
+def get(
+    names: Names = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to put them in; the folder `data` of the cache by default.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder to copy from where it has them; or the variable MOLBT_DATA.")
+    ] = None,
+    accept_unverified: Annotated[
+        bool, typer.Option("--accept-unverified", help="Fetch from an origin although the checksum of what is there is unknown.")
+    ] = False,
+) -> None:
+    """Copy data sets from a folder that has them, or fetch them from their origin, and check them."""
+    from molbt.data.fetching import get as get_data_set
+    from molbt.data.sources import find_data_dir, own_data_dir
+
+    wanted = _named(names)
+    folder = output or own_data_dir()
+    source = find_data_dir(data_dir)
+    for data_set in wanted:
+        get_data_set(data_set, folder, source=source, accept_unverified=accept_unverified, progress=typer.echo)
+        typer.echo(f"{data_set.name}: in {folder}; licence: {data_set.licence}")
+
+
+@data.command()
+def verify(names: Names = None, data_dir: Folder = None) -> None:
+    """Compare the files in a data folder with their checksums; without names, all data sets that are there."""
+    from molbt.data.catalogue import catalogue
+    from molbt.data.catalogue import verify as verify_data_set
+    from molbt.data.sources import data_dir as find_data
+    from molbt.errors import DataError
+
+    folder = find_data(data_dir)
+    bad = []
+    for data_set in _named(names) if names else catalogue().values():
+        states = verify_data_set(data_set, folder)
+        if not names and set(states.values()) == {"missing"}:
+            continue
+        counts = ", ".join(f"{list(states.values()).count(state)} {state}" for state in sorted(set(states.values())))
+        typer.echo(f"{data_set.name}: {counts}")
+        bad += [f"{path} {state}" for path, state in states.items() if state in ("differs", "missing")]
+    if bad:
+        shown = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
+        raise DataError(
+            f"expected every file in {folder} to have its checksum, found {shown}; move these away and run: molbt data get NAME"
+        )
+
+
+def _named(names: list[str] | None) -> "list[DataSet]":
+    from molbt.data.catalogue import find_data_set
+    from molbt.errors import ConfigError
+
+    if not names:
+        raise ConfigError("expected names of data sets, got none; see molbt data list")
+    return [find_data_set(name) for name in names]

@@ -1,0 +1,79 @@
+"""What a model's card and ``config.json`` tell of the training behind it, and what that training saw."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from molbt import __version__
+from molbt.config import RunConfig
+from molbt.data.corpus import Corpus, Samples
+from molbt.data.seen_molecules import SeenMolecules, seen_in_samples
+from molbt.model.checkpoint import find_model
+from molbt.training.hardware import Hardware
+
+logger = logging.getLogger(__name__)
+
+
+def training_facts(
+    corpus: Corpus,
+    samples: Samples,
+    hardware: Hardware,
+    metrics: pd.DataFrame,
+    *,
+    init: str | Path | None,
+    licence: str | None,
+) -> dict[str, Any]:
+    """Return JSON values about a finished run.
+
+    Parameters
+    ----------
+    corpus, samples, hardware, init
+        Those of the run.
+    metrics : DataFrame
+        One row per epoch; the last one gives rank and loss.
+    licence : str, optional
+        Of the molecules, as the user stated it.
+    """
+    last = metrics.iloc[-1]
+    return {
+        "molecules": len(samples),
+        "source": corpus.manifest["source"],
+        "source_sha256": corpus.manifest["source_sha256"],
+        "licence_of_the_data": licence or "not stated",
+        "excluded": list(corpus.manifest.get("excluded", [])),
+        "excluded_values": int(sum(corpus.excluded(column).sum() for column in corpus.manifest["columns"])),
+        "initialised_from": str(init) if init is not None else "random",
+        "epochs": int(last["epoch"]),
+        "steps": int(last["step"]),
+        "samples_seen": int(last["samples_seen"]),
+        "final_loss": float(last["loss"]),
+        "loss_shares": _by_name(last, ".contribution", last["loss"]),
+        "embedding_rank": _by_view(last, "embedding_rank."),
+        **hardware.as_dict(),
+        "versions": {"molbt": __version__, "torch": torch.__version__, "rdkit": corpus.manifest["rdkit"]},
+    }
+
+
+def seen_in_training(corpus: Corpus, config: RunConfig, samples: Samples, init: str | Path | None) -> SeenMolecules | None:
+    """Return all molecules that a model has seen: in this run, and in those that it started from.
+
+    None, with a warning, where a part of that is not known: half a record would pass for a clean one.
+    """
+    own = seen_in_samples(corpus, config, samples)
+    before = SeenMolecules.load(find_model(init)) if init is not None else None
+    if own is None or (init is not None and before is None):
+        where = f"the model {init}" if own is not None else f"the corpus {corpus.directory}"
+        logger.warning("%s does not tell which molecules it has, so overlaps of the new model with test sets cannot be found", where)
+        return None
+    return own.joined(before) if before is not None else own
+
+
+def _by_view(row: pd.Series, prefix: str) -> dict[str, float]:
+    return {name.removeprefix(prefix): round(float(value), 1) for name, value in row.items() if str(name).startswith(prefix)}  # type: ignore[attr-defined]
+
+
+def _by_name(row: pd.Series, suffix: str, total: float) -> dict[str, float]:
+    return {name.removesuffix(suffix): round(float(value / total), 3) for name, value in row.items() if str(name).endswith(suffix)}  # type: ignore[attr-defined]
