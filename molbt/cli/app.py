@@ -14,7 +14,7 @@ class _InOrderOfUse(TyperGroup):
     """List the commands in the order in which a person needs them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        order = ["demo", "pretrain", "featurize", "fit", "predict", "evaluate", "prepare", "info", "data"]
+        order = ["demo", "pretrain", "featurize", "fit", "predict", "explain", "evaluate", "prepare", "export", "info", "data"]
         return sorted(super().list_commands(ctx), key=lambda name: order.index(name) if name in order else len(order))
 
 

@@ -66,15 +66,24 @@ def evaluate(
     limit: Annotated[int | None, typer.Option("--limit", help="First so many tasks only.")] = None,
     require_clean: Annotated[bool, typer.Option("--require-clean", help="Refuse when the pretraining saw a test molecule.")] = False,
     write_card: Annotated[bool, typer.Option("--write-card", help="Put the table into the card of the model.")] = False,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Also calibrate the control on a quarter of the training rows, and count on the test rows.")
+    ] = False,
     heads: Annotated[str, typer.Option("--heads", help=f"Separated by commas: {HEADS_HELP}")] = "tanimoto_svm,lightgbm",
+    only: Annotated[
+        str | None,
+        typer.Option("--features", help="Only these, separated by commas, and the controls they are judged by; such as counts+embedding."),
+    ] = None,
     random_state: RandomState = 0,
     jobs: Jobs = 1,
 ) -> None:
     """Print the table of a benchmark: an encoder beside all its controls, with paired intervals over tasks."""
     from molbt import registry
+    from molbt.data.files import atomic_write
     from molbt.data.sources import data_dir as find_data
     from molbt.errors import ConfigError
-    from molbt.evaluation.controls import CONTROL, control_features
+    from molbt.evaluation.controls import CONTROL, chosen_features, control_features
+    from molbt.evaluation.coverage import measure_coverage
     from molbt.evaluation.embedding_map import embedding_map
     from molbt.evaluation.encoder_features import encoder_features
     from molbt.evaluation.leakage import find_leakage
@@ -116,7 +125,10 @@ def evaluate(
         features = encoder_features(model, output, layer=layer, random_state=random_state, n_jobs=jobs) if model is not None else None
         results = run_protocol(
             built,
-            control_features(features.learned if features else None, policy=features.policy if features else None, n_jobs=jobs),
+            chosen_features(
+                control_features(features.learned if features else None, policy=features.policy if features else None, n_jobs=jobs),
+                [name.strip() for name in only.split(",")] if only else None,
+            ),
             [name.strip() for name in heads.split(",") if name.strip()],
             fractions=shares,
             random_state=random_state,
@@ -125,6 +137,10 @@ def evaluate(
             identities=features.identities if features else None,
             progress=display.line,
         )
+        covered = measure_coverage(built, random_state=random_state, n_jobs=jobs) if coverage else None
+    if covered is not None:
+        with atomic_write(output / "coverage.csv") as file:
+            covered.to_csv(file, index=False)
     cells = set(zip(results["features"], results["head"], strict=True))
     control = CONTROL if CONTROL in cells else ("counts", str(results["head"].iloc[0]))
     metrics = _headline_metrics(results)
@@ -141,6 +157,7 @@ def evaluate(
         published=published,
         run_directory=_run_of(model) if model is not None else None,
         leakage=leakage,
+        coverage=covered,
         embedding_map=embedding_map(built, features.learned, policy=features.policy) if features else None,
         notes=notes,
         label_unit=built.label_unit,
@@ -157,6 +174,10 @@ def evaluate(
             if 1 < chosen["data_set"].nunique() <= _DATA_SETS_SHOWN:
                 values = values_by_data_set(chosen, metric).round(3).rename_axis(columns=None).reset_index()
                 lines.append(f"{metric} by data set\n{values.to_string(index=False)}\n")
+    if covered is not None:
+        means = covered.groupby(["task_type", "confidence"], sort=False)[["coverage", "width"]].mean().round(3).reset_index()
+        lines.append(f"held on test rows by the intervals and sets of {' × '.join(CONTROL)}, mean over tasks")
+        lines.append(f"{means.to_string(index=False)}\n")
     typer.echo("\n".join(lines))
     if write_card and model is not None:
         add_results(model, "\n".join(lines))

@@ -17,11 +17,15 @@ HEADS_HELP = "auto, lightgbm, tanimoto_svm, gp, tanimoto_logistic, knn, ridge, l
 # Likewise; a test compares.
 DATASETS_HELP = "bbbp, esol and freesolv by default; sider, tox21, cyp450, hiv, toxcast and muv take long."
 
-Model = Annotated[Path, typer.Option("--model", help="A run or model directory.")]
-OptionalModel = Annotated[Path | None, typer.Option("--model", help="A run or model directory.")]
+Model = Annotated[Path, typer.Option("--model", help="A run, a model directory, or default: the encoder that comes with molbt.")]
+OptionalModel = Annotated[
+    Path | None, typer.Option("--model", help="A run, a model directory, or default: the encoder that comes with molbt.")
+]
 # A text, not a path: it may also be the name of an encoder that comes with molbt.
-ModelName = Annotated[str, typer.Option("--model", help="A run or model directory.")]
-OptionalModelName = Annotated[str | None, typer.Option("--model", help="A run or model directory.")]
+ModelName = Annotated[str, typer.Option("--model", help="A run, a model directory, or default: the encoder that comes with molbt.")]
+OptionalModelName = Annotated[
+    str | None, typer.Option("--model", help="A run, a model directory, or default: the encoder that comes with molbt.")
+]
 Layer = Annotated[str, typer.Option("--layer", help="embedding, or an earlier layer such as hidden_1.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Worker processes for reading molecules; -1 uses all cores.", callback=_check_jobs)]
 SmilesColumn = Annotated[str | None, typer.Option("--smiles-column", help="Column that holds the SMILES; smiles by default.")]

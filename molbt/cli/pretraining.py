@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from molbt.cli.app import app
-from molbt.cli.options import Changes, Config, DataDir, Exclude, ExcludeOverlap, Format, Jobs, Preset, SmilesColumn, is_quiet
+from molbt.cli.options import Changes, Config, DataDir, Exclude, ExcludeOverlap, Format, Jobs, ModelName, Preset, SmilesColumn, is_quiet
 from molbt.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -120,6 +120,20 @@ def pretrain(
     for name in (name for name in last.index if name.startswith("embedding_rank.")):
         typer.echo(f"effective rank of the embedding of view {name.split('.', 1)[1]}: {last[name]:.0f}")
     typer.echo(f"model: {result.model}")
+
+
+@app.command()
+def export(
+    model: ModelName,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the copy; new or empty.")],
+    half_precision: Annotated[bool, typer.Option("--half-precision", help="Store weight matrices as float16: half the size.")] = False,
+) -> None:
+    """Copy a model on its own, for handing it on: weights, description, card and the record of what it saw."""
+    from molbt.model.export import export_model
+
+    exported = export_model(model, output, half_precision=half_precision)
+    size = sum(path.stat().st_size for path in exported.iterdir())
+    typer.echo(f"model: {exported} ({size / 1e6:.1f} MB)")
 
 
 @app.command()

@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 
 from molbt.data.molecules import ParsePolicy
-from molbt.errors import ConfigError, DataError
+from molbt.errors import ConfigError, DataError, suggestion
 from molbt.modalities.base import Modality
 from molbt.predict.features import Embed, FeatureBuilder, FeatureSet, feature_builders
 from molbt.predict.scaling import BlockScaler
@@ -43,6 +43,25 @@ def control_features(
     names += sorted(learned, key=lambda name: order.index(name) if name in order else len(order))
     names += [f"counts+{name}" for name in ("untrained", "embedding") if name in learned]
     return list(feature_builders(names, learned=learned, policy=policy, n_jobs=n_jobs).items())
+
+
+def chosen_features(features: Sequence[tuple[str, FeatureBuilder]], names: Sequence[str] | None) -> list[tuple[str, FeatureBuilder]]:
+    """Return the features of some names, in order, and with them what they must be compared with: ``counts``, and for an ``embedding`` the
+    same features with the encoder untrained. None chooses all.
+
+    Raises
+    ------
+    ConfigError
+        If a name is not among the features.
+    """
+    if names is None:
+        return list(features)
+    known = [name for name, _ in features]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"unknown features {name!r} of this table{suggestion(name, known)}; those of an encoder need --model")
+    wanted = {"counts", *names, *(name.replace("embedding", "untrained") for name in names)}
+    return [(name, builder) for name, builder in features if name in wanted]
 
 
 class PrincipalComponents:

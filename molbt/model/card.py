@@ -129,7 +129,9 @@ def _data(facts: Mapping[str, Any], *, has_record: bool) -> str:
 def _references(run: Mapping[str, Any]) -> str:
     known = {
         "barlow_twins": "Zbontar et al., Barlow Twins: Self-Supervised Learning via Redundancy Reduction, ICML 2021, "
-        "https://arxiv.org/abs/2103.03230"
+        "https://arxiv.org/abs/2103.03230",
+        "multitask": "Ma et al., Deep Neural Nets as a Method for Quantitative Structure–Activity Relationships, J. Chem. Inf. Model. 55, "
+        "2015, https://doi.org/10.1021/ci500747n",
     }
     found = [known[name] for name in dict.fromkeys(objective["name"] for objective in run["objectives"]) if name in known]
     return "".join(f"\n- {reference}" for reference in found) or " see the documentation of its module."

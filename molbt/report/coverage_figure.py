@@ -35,11 +35,14 @@ def check_coverage(coverage: pd.DataFrame) -> pd.DataFrame:
     return defined
 
 
-def coverage_figure(coverage: pd.DataFrame) -> str:
-    """Return observed against nominal coverage as SVG: a dot per task, the mean over tasks, and the band of the tolerance."""
+def coverage_figure(coverage: pd.DataFrame, *, kind: str = "") -> str:
+    """Return observed against nominal coverage as SVG: a dot per task, the mean over tasks, and the band of the tolerance.
+
+    ``kind`` tells several such drawings on one page apart.
+    """
     table = check_coverage(coverage)
     means = table.groupby("confidence")["coverage"].mean()
-    with drawing("coverage", 3.6, f"Observed against nominal coverage of {table['task'].nunique()} tasks") as result:
+    with drawing(f"coverage{kind}", 3.6, f"Observed against nominal coverage of {table['task'].nunique()} tasks") as result:
         axes = result.figure.add_subplot()
         low = float(np.floor(10 * min(table["confidence"].min(), table["coverage"].min()) - 0.5) / 10)
         ends = np.array([low, 1.0])

@@ -12,13 +12,13 @@ from molbt.data.files import atomic_write
 from molbt.evaluation.statistics import GroupOf
 from molbt.report.comparison import ENCODER_PARTS, Comparison, compare, published_rows, with_all_labels
 from molbt.report.coverage_figure import coverage_figure, coverage_table
+from molbt.report.document import html_document
 from molbt.report.embedding_figure import embedding_figure
 from molbt.report.figures import MAX_SERIES, drawn_rows, forest_plot, task_plot
 from molbt.report.label_curves import MAX_HEADS, label_curves
 from molbt.report.leakage_section import leakage_section
 from molbt.report.run_record import RunRecord, read_run
 from molbt.report.score_matrix import score_matrix
-from molbt.report.style import style_sheet
 from molbt.report.tables import CROWDED, caption_of, html_table, shown_rows
 from molbt.report.training_figures import spectrum_figure, training_figure
 from molbt.report.verdict import Contrast, contrasts, protocol_sentence, verdict
@@ -77,7 +77,7 @@ def write_report(
     leakage : Leakage, optional
         Overlaps with the pretraining; their sentence stands under the verdict, and each task in a section of its own.
     coverage : DataFrame, optional
-        Of intervals or prediction sets: ``molbt.report.coverage_figure.COVERAGE_COLUMNS``.
+        Of intervals or prediction sets: ``molbt.report.coverage_figure.COVERAGE_COLUMNS``; with ``task_type``, a part for each.
     embedding_map : (points, value name), optional
         As ``molbt.evaluation.embedding_map.embedding_map`` returns it.
     notes : sequence of str
@@ -115,14 +115,9 @@ def write_report(
         *_settings_section(record, notes),
         *_values_section(results, published),
     ]
-    page = (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{style_sheet()}</style>\n</head>\n<body>\n" + "\n".join(sections) + "\n</body>\n</html>\n"
-    )
     path = Path(path)
     with atomic_write(path) as file:
-        file.write(page.encode())
+        file.write(html_document(title, sections).encode())
     return path
 
 
@@ -211,9 +206,17 @@ def _label_section(results: pd.DataFrame, metrics: Sequence[str], label_unit: st
 
 def _coverage_section(coverage: pd.DataFrame) -> Iterator[str]:
     yield "<h2>Coverage</h2>"
-    note = "Calibrated on rows that took no part in fitting, and counted on test rows, which took part in neither."
-    yield _figure(coverage_figure(coverage), note)
-    yield coverage_table(coverage)
+    note = (
+        "Calibrated on rows that took no part in fitting, and counted on test rows, which took part in neither. The promise is for test "
+        "molecules that are like the others; a split by scaffold, cluster or time makes them unlike, and fewer may be covered."
+    )
+    kinds = coverage.groupby("task_type", sort=False) if "task_type" in coverage.columns else [("", coverage)]
+    for kind, of_kind in kinds:
+        widths = {"regression": " Widths are in units of the label.", "classification": " Widths are numbers of classes."}.get(
+            str(kind), ""
+        )
+        yield _figure(coverage_figure(of_kind, kind=str(kind)), note + widths)
+        yield coverage_table(of_kind)
 
 
 def _map_section(points: pd.DataFrame, value_name: str) -> Iterator[str]:

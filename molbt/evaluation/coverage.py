@@ -1,0 +1,77 @@
+"""Whether intervals and prediction sets of the control hold the truth on test rows as often as they say."""
+
+import logging
+
+import pandas as pd
+
+from molbt.errors import DataError
+from molbt.evaluation.benchmarks.base import Benchmark, Task
+from molbt.evaluation.controls import CONTROL
+from molbt.predict.calibration import CONFIDENCES, fit_calibrated
+from molbt.predict.coverage import Coverage, interval_coverage, set_coverage
+from molbt.predict.features import FeatureBuilder, feature_builders
+from molbt.predict.heads import build_head
+
+COLUMNS = ("data_set", "task", "task_type", "split", "repeat", "confidence", "coverage", "low", "high", "width", "n", "n_calibration")
+SHARE = 0.25
+"""Of the training molecules, kept from the head for calibration."""
+
+logger = logging.getLogger(__name__)
+
+
+def measure_coverage(benchmark: Benchmark, *, random_state: int = 0, n_jobs: int = 1) -> pd.DataFrame:
+    """Fit the control on three quarters of the training rows of each task, calibrate on the last, and count on the test rows.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+    random_state : int
+        Repeat ``r`` uses ``random_state + r``, for the head and for the choice of calibration molecules.
+    n_jobs : int
+
+    Returns
+    -------
+    DataFrame
+        ``COLUMNS``, a row for each task, repeat and level of ``CONFIDENCES``. ``low`` and ``high`` are the 95 % interval (Clopper and
+        Pearson) of the coverage for so many test rows; ``width`` is the mean width of the intervals in units of the label, infinite where
+        the calibration rows are too few for the level, or the mean number of classes in the sets. Tasks with too few rows for a
+        calibration are left out, and that is said in the log.
+
+    Raises
+    ------
+    DataError
+        If no task could be calibrated.
+    """
+    features, _ = CONTROL
+    builder = feature_builders([features], n_jobs=n_jobs)[features]
+    rows = [row for task in benchmark.tasks() for row in _of_task(task, builder, random_state + task.repeat, n_jobs)]
+    if not rows:
+        raise DataError(f"no task of {benchmark.name} has enough training rows for a calibration; leave out --coverage")
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _of_task(task: Task, builder: FeatureBuilder, seed: int, n_jobs: int) -> list[tuple[object, ...]]:
+    train, test = task.parts["train"], task.parts["test"]
+    built, smiles = builder(task.smiles), task.smiles
+    head = build_head(CONTROL[1], task.task_type, random_state=seed, n_jobs=n_jobs)
+    of_train = [smiles[row] for row in train.tolist()]
+    calibration = fit_calibrated(head, built.rows(train), task.y[train], of_train, SHARE, name=task.name).calibration
+    if calibration is None:
+        return []
+    conformal, labels, predictions = calibration.conformal, task.y[test], head.predict(built.rows(test))
+    rows: list[tuple[object, ...]] = []
+    for confidence in CONFIDENCES:
+        if task.task_type == "regression":
+            found: Coverage
+            intervals = interval_coverage(labels, conformal.intervals(predictions, confidence))
+            found, width = intervals, intervals.mean_width
+        else:
+            sets = set_coverage(labels, conformal.p_values(predictions), conformal.sets(predictions, confidence))
+            found, width = sets, sets.single + 2 * sets.both
+        rows.append(
+            (
+                *(task.data_set or task.name, task.name, task.task_type, task.split, task.repeat),
+                *(confidence, found.covered, found.low, found.high, width, found.n, calibration.summary.n_rows),
+            )
+        )
+    return rows
