@@ -78,7 +78,9 @@ def _corpus(path: Path, content: dict[str, Any]) -> list[str]:
 def _predictor(path: Path, content: dict[str, Any]) -> list[str]:
     facts = dict(content["facts"])
     # Facts are the caller's own; those of molbt fit have these.
-    folds, labels, policy = (facts.pop(name) if isinstance(facts.get(name), dict) else {} for name in ("folds", "labels", "policy"))
+    folds, labels, policy, finetuning = (
+        facts.pop(name) if isinstance(facts.get(name), dict) else {} for name in ("folds", "labels", "policy", "finetuning")
+    )
     lines = [f"predictor: {path}"]
     for target in content["targets"]:
         name, head = target["name"], target["head"]
@@ -88,10 +90,28 @@ def _predictor(path: Path, content: dict[str, Any]) -> list[str]:
             f"{name}: {head['task_type']}{unit} with head {head['name']} on {content['features']}, "
             f"{head['counts']['n_train']:,} training rows",
             *([f"{name}: {_listed(labels[name])}"] if name in labels else []),
+            *_calibration(target),
             *(f"{name}: {metric} in {len(values)} random folds, {of}: {_mean(values)}" for of, values in folds.get(name, {}).items()),
+            *(f"{name}: {metric} in fine-tuning's validation, {of}: {score}" for of, score in _scores(finetuning, name)),
         ]
+    lines += [f"fine-tuned for {finetuning['epochs']} epochs"] if "epochs" in finetuning else []
     lines += [f"policy of labels: {_listed(policy)}"] if policy else []
     return [*lines, *(f"{name}: {value}" for name, value in facts.items())]
+
+
+def _calibration(target: dict[str, Any]) -> list[str]:
+    if target["calibration"] is None:
+        return [f"{target['name']}: not calibrated"]
+    from molbt.predict.calibration import CalibrationDescription
+
+    lines = CalibrationDescription.model_validate(target["calibration"]).lines(target["head"]["task_type"], target["unit"])
+    return [f"{target['name']}: {line}" for line in lines]
+
+
+def _scores(finetuning: dict[str, Any], target: str) -> list[tuple[str, str]]:
+    """By what predicted: a score, where it is defined."""
+    scores = finetuning.get("scores", {}).get(target, {})
+    return [(name, "undefined" if score is None else f"{score:.4f}") for name, score in scores.items()]
 
 
 def _listed(values: dict[str, Any]) -> str:

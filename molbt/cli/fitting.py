@@ -1,4 +1,4 @@
-"""Commands about predictors: ``fit``, ``predict``."""
+"""The command ``fit``."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,7 +20,7 @@ from molbt.cli.options import (
     is_quiet,
 )
 from molbt.cli.progress import progress
-from molbt.cli.rows import beside, refuse_own_input, warn_if_all_refused
+from molbt.cli.rows import reasons_of_refusal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +47,15 @@ def fit(
     ] = None,
     head: Annotated[str, typer.Option("--head", help=HEADS_HELP)] = "lightgbm",
     set_head: Annotated[list[str] | None, typer.Option("--set-head", help="Parameter of the head: n_trees=200. Repeatable.")] = None,
+    finetune: Annotated[
+        bool,
+        typer.Option(
+            "--finetune", help="Train the encoder of --model with a linear output; --head on --features is then compared with it."
+        ),
+    ] = False,
+    set_finetune: Annotated[
+        list[str] | None, typer.Option("--set-finetune", help="Setting of fine-tuning: epochs=50. Repeatable; implies --finetune.")
+    ] = None,
     smiles_column: SmilesColumn = None,
     task_type: Annotated[str, typer.Option("--task-type", help="auto, regression or classification.", rich_help_panel=_LABELS)] = "auto",
     target_unit: Annotated[
@@ -82,6 +91,17 @@ def fit(
             rich_help_panel=_LABELS,
         ),
     ] = None,
+    calibrate: Annotated[
+        str,
+        typer.Option(
+            "--calibrate",
+            help="For intervals and sets: cross (all rows teach; about five more fits), a share of the molecules to keep from the head "
+            "such as 0.2 (a firmer promise), or none.",
+        ),
+    ] = "cross",
+    applicability: Annotated[
+        bool, typer.Option(help="Keep the labelled molecules in the predictor, to show the nearest one beside each prediction.")
+    ] = True,
     folds: Annotated[int, typer.Option("--folds", help="Folds of the comparison with plain fingerprints; 0 leaves it out.")] = 5,
     format: Format = None,
     jobs: Jobs = 1,
@@ -91,10 +111,10 @@ def fit(
     """Fit a predictor, and show beside it what plain fingerprints reach in the same folds."""
     import pandas as pd
 
+    from molbt.data.files import check_new_directory
     from molbt.data.tables import read_table, require_column, write_table
     from molbt.predict.label_policy import LabelPolicy
     from molbt.predict.predictor import Predictor
-    from molbt.predict.saved_predictor import check_new_directory
 
     check_new_directory(output)
     policy = LabelPolicy(
@@ -118,11 +138,14 @@ def fit(
         typer.echo(entry.summary())
     predictor = Predictor(
         head=head,
-        head_parameters=_head_parameters(set_head or []),
+        head_parameters=_settings(set_head or [], "--set-head n_trees=200"),
         features=features,
         model=model,
         layer=layer,
         task_type={entry.name: entry.task_type for entry in labels},
+        finetune=_settings(set_finetune, "--set-finetune epochs=50") if set_finetune else finetune,
+        calibration=_calibration(calibrate),
+        applicability=applicability,
         random_state=random_state,
         n_jobs=jobs,
         device=device,
@@ -130,9 +153,11 @@ def fit(
     y = pd.DataFrame({entry.name: entry.values for entry in labels})
     with progress(quiet=is_quiet(context)) as display:
         display("fitting", 0, 1)
-        predictor.fit(smiles, y, units={entry.name: entry.unit for entry in labels})
+        predictor.fit(smiles, y, units={entry.name: entry.unit for entry in labels}, progress=display)
         shown = list(dict.fromkeys(["counts", features]))
-        scores = predictor.cross_validate(smiles, y, features=shown, n_splits=folds) if folds else {}
+        finetuned = predictor.finetuned_
+        scores = predictor.cross_validate(smiles, y, features=shown, n_splits=folds) if folds and finetuned is None else {}
+        validation = predictor.compare_finetuned(smiles) if finetuned is not None and finetuned.folds else {}
         display("fitting", 1, 1)
     facts = {
         "table": read.source,
@@ -140,52 +165,25 @@ def fit(
         "labels": {entry.name: entry.facts() for entry in labels},
         "folds": {name: {key: values.tolist() for key, values in of_target.items()} for name, of_target in scores.items()},
     }
+    if finetuned is not None:
+        facts["finetuning"] = {"epochs": finetuned.epochs, "losses": finetuned.losses, "scores": validation}
     predictor.save(output, facts=facts)
     left_out = _left_out(read, predictor, smiles, labels)
     if len(left_out):
         write_table(left_out, output / "left_out.csv")
     for name, fitted in predictor.heads_.items():
-        typer.echo(f"{name}: {fitted.n_train_:,} rows used, {fitted.n_refused_:,} refused; head {head}, features {features}")
+        made_of = f"head {head}, features {features}" if finetuned is None else f"fine-tuned for {finetuned.epochs} epochs"
+        typer.echo(f"{name}: {fitted.n_train_:,} rows used, {fitted.n_refused_:,} refused; {made_of}")
         _show_folds(name, fitted.task_type, scores.get(name, {}), features)
+        _show_validation(name, fitted.task_type, validation.get(name, {}))
+        if name in predictor.calibrations_:
+            lines = predictor.calibrations_[name].summary.lines(fitted.task_type, predictor.units_.get(name))
+            typer.echo("\n".join(f"{name}: {line}" for line in lines))
+    if predictor.calibrations_:
+        typer.echo(
+            "this is the coverage of molecules like these; that of others is lower (predict shows how far they are: distance_percentile)"
+        )
     typer.echo(f"predictor: {output}" + (f"; rows left out, with reasons: {output / 'left_out.csv'}" if len(left_out) else ""))
-
-
-@app.command()
-def predict(
-    context: typer.Context,
-    table: Annotated[Path, typer.Argument(help="A table of molecules; - is standard input.")],
-    predictor: Annotated[Path, typer.Option("--predictor", help="A directory that molbt fit wrote.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="csv, tsv or parquet.")],
-    smiles_column: SmilesColumn = None,
-    format: Format = None,
-    jobs: Jobs = 1,
-    device: Device = "auto",
-) -> None:
-    """Predict every row: the input's columns, the predictions with their unit in the name, and a reason for each refused row."""
-    import numpy as np
-    import pandas as pd
-
-    from molbt.data.tables import output_format, read_table, require_column, write_table
-    from molbt.predict.predictor import Predictor
-
-    output_format(output)
-    refuse_own_input(table, output)
-    with progress(quiet=is_quiet(context)) as display:
-        loaded = Predictor.load(predictor, n_jobs=jobs, device=device)
-        read = read_table(table, format=format)
-        column = smiles_column or "smiles"
-        require_column(read.frame.columns, column, read.source, "--smiles-column")
-        values = read.frame[column].tolist()
-        display("predicting", 0, len(values))
-        predictions = loaded.predict(values).reshape(len(values), len(loaded.targets_))
-        refused = ~np.isfinite(predictions).all(axis=1) | np.isin(np.arange(len(values)), list(read.problems))
-        predictions[refused] = np.nan
-        reasons = _refusals(loaded, read, values, refused)
-        display("predicting", len(values), len(values))
-        added = pd.DataFrame(predictions, columns=_prediction_names(loaded)).assign(molbt_reason=reasons)
-        write_table(beside(read.frame, added), output)
-    warn_if_all_refused(reasons)
-    typer.echo(f"{len(values):,} rows, {refused.sum():,} refused (no prediction, with a reason in molbt_reason): {output}")
 
 
 def _read_labels(
@@ -209,7 +207,18 @@ def _read_labels(
     return [make_labels(read.frame[name].tolist(), smiles, policy, name=name, relations=marks.get(name)) for name in targets]
 
 
-def _head_parameters(changes: Sequence[str]) -> dict[str, Any]:
+def _calibration(text: str) -> float | str | None:
+    from molbt.errors import ConfigError
+
+    if text in ("cross", "none"):
+        return None if text == "none" else text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ConfigError(f"--calibrate must be cross, none or a share of the molecules such as 0.2, received {text!r}") from error
+
+
+def _settings(changes: Sequence[str], example: str) -> dict[str, Any]:
     from molbt.config_text import parse_yaml
     from molbt.errors import ConfigError
 
@@ -217,28 +226,16 @@ def _head_parameters(changes: Sequence[str]) -> dict[str, Any]:
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals or not name.strip():
-            raise ConfigError(f"expected NAME=VALUE, received {change!r}; for example --set-head n_trees=200")
+            raise ConfigError(f"expected NAME=VALUE, received {change!r}; for example {example}")
         parameters[name.strip()] = parse_yaml(text, source=f"the value in {change!r}")
     return parameters
-
-
-def _refusals(predictor: "Predictor", read: "Table", smiles: Sequence[object], refused: "np.ndarray") -> list[str]:
-    """Why each refused row was refused, and "" for the others."""
-    from molbt.data.molecules import ParsePolicy, parse_molecules
-
-    reasons = [""] * len(smiles)
-    rows = refused.nonzero()[0].tolist()
-    policy = predictor.featurizer_.policy_ if predictor.featurizer_ is not None else ParsePolicy()
-    for row, (_, reason) in zip(rows, parse_molecules([smiles[row] for row in rows], policy), strict=True):
-        reasons[row] = read.problems.get(row) or reason or "its features cannot be computed"
-    return reasons
 
 
 def _left_out(read: "Table", predictor: "Predictor", smiles: Sequence[object], labels: "Sequence[Labels]") -> "pd.DataFrame":
     """Row, target and reason of everything that did not teach the predictor; a refused molecule has no target."""
     import pandas as pd
 
-    refused = [(row, "", reason) for row, reason in enumerate(_refusals(predictor, read, smiles, predictor.refused_)) if reason]
+    refused = [(row, "", reason) for row, reason in enumerate(reasons_of_refusal(predictor, read, smiles, predictor.refused_)) if reason]
     unlabelled = [(row, entry.name, reason) for entry in labels for row, reason in enumerate(entry.reasons) if reason]
     return pd.DataFrame([*refused, *unlabelled], columns=["row", "target", "reason"]).sort_values("row", kind="stable")
 
@@ -255,12 +252,20 @@ def _show_folds(target: str, task_type: str, scores: "dict[str, np.ndarray]", fe
         typer.echo(f"{target}: plain counts did better in these folds than {features}: consider --features counts")
 
 
+def _show_validation(target: str, task_type: str, scores: "dict[str, float]") -> None:
+    """What fine-tuning brought, beside frozen features on the same held-out rows."""
+    from molbt.predict.finetune_outcome import FINE_TUNED
+
+    metric = "RMSE" if task_type == "regression" else "ROC AUC"
+    for name, score in scores.items():
+        typer.echo(f"{target}: {metric} on the molecules held out of fine-tuning's validation, {name}: {score:.4f}")
+    others = [(score, name) for name, score in scores.items() if name != FINE_TUNED]
+    if others:
+        best, name = min(others) if task_type == "regression" else max(others)
+        if (best < scores[FINE_TUNED]) == (task_type == "regression"):
+            typer.echo(f"{target}: {name} did better there than fine-tuning: consider it instead")
+
+
 def _is_better(scores: "np.ndarray", others: "np.ndarray", task_type: str) -> bool:
     """Return whether the mean score is better: a lower RMSE, a higher ROC AUC."""
     return bool(scores.mean() < others.mean()) if task_type == "regression" else bool(scores.mean() > others.mean())
-
-
-def _prediction_names(predictor: "Predictor") -> list[str]:
-    """``prediction``, with the target where there are several, and with the unit where it is known."""
-    several = len(predictor.targets_) > 1
-    return ["_".join(["prediction", *[name] * several, *filter(None, [predictor.units_.get(name)])]) for name in predictor.targets_]

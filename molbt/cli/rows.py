@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+
+    from molbt.data.tables import Table
+    from molbt.predict.predictor import Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -33,3 +37,14 @@ def beside(read: "pd.DataFrame", added: "pd.DataFrame") -> "pd.DataFrame":
     if replaced:
         logger.warning("columns of the input that are written anew: %s", ", ".join(map(str, replaced[:5])))
     return pd.concat([read.drop(columns=replaced), added], axis=1)
+
+
+def reasons_of_refusal(predictor: "Predictor", read: "Table", smiles: Sequence[object], refused: "np.ndarray") -> list[str]:
+    """Why each refused row was refused, and "" for the others."""
+    from molbt.data.molecules import parse_molecules
+
+    reasons = [""] * len(smiles)
+    rows = refused.nonzero()[0].tolist()
+    for row, (_, reason) in zip(rows, parse_molecules([smiles[row] for row in rows], predictor.policy), strict=True):
+        reasons[row] = read.problems.get(row) or reason or "its features cannot be computed"
+    return reasons

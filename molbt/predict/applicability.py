@@ -23,7 +23,7 @@ from molbt.predict.verified_files import VerifiedFiles, read_block, write_block
 N_COMPARED = 2_000
 """Training molecules whose own nearest neighbour is looked for: steps of 0.05 % are finer than a percentile is used for."""
 
-COLUMNS = ("nearest_row", "nearest_smiles", "nearest_similarity", "distance_percentile")
+COLUMNS = ("nearest_training_row", "nearest_training_smiles", "nearest_similarity", "distance_percentile")
 
 # Rows on either side of the similarities that are held at once: 64 MB as float64, a few times that while they are computed.
 _TILE = 2_896
@@ -53,14 +53,16 @@ class Applicability:
     distances: np.ndarray
 
     @classmethod
-    def fit(cls, features: FeatureSet, smiles: Sequence[str]) -> Self:
-        """Keep the valid rows, and compare at most 2,000 of them with all others: about 8 s for 10,000 rows.
+    def fit(cls, features: FeatureSet, smiles: Sequence[str], chosen: np.ndarray | None = None) -> Self:
+        """Keep the chosen rows that are valid, and compare at most 2,000 of them with all others: about 8 s for 10,000 rows.
 
         Parameters
         ----------
         features : FeatureSet of n rows
-            Of the rows that the head was fitted on. Only blocks of counts are used.
+            Of the training table. Only blocks of counts are used.
         smiles : sequence of n str
+        chosen : ndarray of shape (n,), bool, optional
+            Rows that have a label; by default all.
 
         Raises
         ------
@@ -78,9 +80,9 @@ class Applicability:
                 f"similarity is measured on counts, received the features {features.name!r} with the dense blocks "
                 f"{', '.join(features.blocks)}; build the features 'counts' of the same molecules for it"
             )
-        rows = np.flatnonzero(features.valid)
+        rows = np.flatnonzero(features.valid if chosen is None else features.valid & chosen)
         if not len(rows):
-            raise DataError(f"expected training molecules to compare with, received {features.n_rows} rows that were all refused")
+            raise DataError(f"expected training molecules to compare with, received {features.n_rows} rows, none usable; give valid ones")
         blocks = features.rows(rows).sparse_blocks
         compared = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), N_COMPARED)).astype(np.int64))
         _, similarity = _nearest({name: block[compared] for name, block in blocks.items()}, blocks, own=compared)
@@ -98,7 +100,7 @@ class Applicability:
         Returns
         -------
         DataFrame of n rows
-            ``nearest_row`` (Int64, in the training table; the first of several equally near), ``nearest_smiles``,
+            ``nearest_training_row`` (Int64, in the training table; the first of several equally near), ``nearest_training_smiles``,
             ``nearest_similarity`` (0 to 1) and ``distance_percentile``: the percentage of training molecules that are nearer to their
             nearest neighbour in training than this row is. 0 is among the training molecules, 100 farther out than all of
             them; NaN when there was a single training molecule.
@@ -117,8 +119,8 @@ class Applicability:
         percentile = 100 * rank / len(self.distances) if len(self.distances) else np.full(len(index), np.nan)
         found = pd.DataFrame(
             {
-                "nearest_row": pd.array(self.rows[index], dtype="Int64"),
-                "nearest_smiles": pd.Series([self.smiles[i] for i in index], dtype=object),
+                "nearest_training_row": pd.array(self.rows[index], dtype="Int64"),
+                "nearest_training_smiles": pd.Series([self.smiles[i] for i in index], dtype=object),
                 "nearest_similarity": similarity,
                 "distance_percentile": percentile,
             },
@@ -150,7 +152,7 @@ class Applicability:
             If the description is not one, or a file is missing, changed, too large or does not fit the others.
         """
         try:
-            known = _Description.model_validate(description)
+            known = ApplicabilityDescription.model_validate(description)
         except ValidationError as error:
             raise CheckpointError(describe_problems(error, where=f"the description of the training molecules in {directory}")) from error
         files = VerifiedFiles(directory, known.sha256)
@@ -173,8 +175,8 @@ class Applicability:
         return cls({name: sparse.csr_array(block) for name, block in blocks.items()}, smiles, rows, distances)
 
 
-class _Description(BaseModel):
-    """What ``save`` returns; anything else is refused."""
+class ApplicabilityDescription(BaseModel):
+    """What ``Applicability.save`` returns; anything else is refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -64,7 +64,7 @@ def out_of_fold_predictions(head: Head, features: FeatureSet, y: np.ndarray, smi
     """
     y = np.asarray(y, dtype=np.float64)
     usable = np.flatnonzero(features.valid & np.isfinite(y))
-    folds = molecule_folds(y[usable], [smiles[row] for row in usable], head.task_type, n_splits, head.random_state)
+    folds = molecule_folds(y[usable], [smiles[row] for row in usable.tolist()], head.task_type, n_splits, head.random_state)
     predictions, fold = np.full(features.n_rows, np.nan), np.full(features.n_rows, -1)
     for number, (_, held_out) in enumerate(folds):
         fold[usable[held_out]] = number

@@ -1,28 +1,30 @@
 """A predictor: fitted heads together with the features they need, from SMILES to predictions."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from molbt.errors import CheckpointError, ConfigError, MolbtError
+from molbt.data.corpus import Progress
+from molbt.errors import CheckpointError, ConfigError, ShapeError
 from molbt.featurizer import MoleculeFeaturizer, smiles_of
-from molbt.predict.cross_validation import fold_score
+from molbt.predict.applicability import Applicability
+from molbt.predict.calibration import CROSS, Calibration, check_calibration, fit_calibrated
 from molbt.predict.encoder_part import builders_with, encoder_for
-from molbt.predict.features import FeatureBuilder, FeatureSet
+from molbt.predict.finetune import FineTuned, fine_tune
+from molbt.predict.finetune_outcome import calibrations_of, encoder_of, held_out_scores
+from molbt.predict.finetune_settings import FineTuning
+from molbt.predict.fitted_predictor import FittedPredictor
+from molbt.predict.fold_scores import fold_scores
 from molbt.predict.head import Head
 from molbt.predict.heads import build_head
-from molbt.predict.replicates import molecule_folds
-from molbt.predict.saved_heads import read_head, write_head
-from molbt.predict.saved_predictor import check_model, copy_model, head_directory, new_directory, read_description, write_description
-from molbt.predict.targets import infer_task_type, target_columns
+from molbt.predict.saved_predictor import read_predictor, write_predictor
+from molbt.predict.targets import infer_task_type, naming, target_columns
 
 
-class Predictor(BaseEstimator):
+class Predictor(FittedPredictor):
     """From SMILES to predictions of one or several targets, with a head for each.
 
     Parameters
@@ -39,6 +41,15 @@ class Predictor(BaseEstimator):
         The encoder's output that is called ``embedding``: itself, or an earlier one such as ``"hidden_1"``.
     task_type : {"auto", "regression", "classification"}, or a dict of them by target
         ``auto``: classification when every label of the target is 0 or 1.
+    finetune : bool or dict
+        Whether to train the encoder of ``model`` together with a linear output for each target (``molbt.predict.finetune``), or changes of
+        its settings, such as ``{"epochs": 50}``. The head and the features named above are then what it is compared with.
+    calibration : {"cross"}, float or None
+        How intervals and prediction sets are calibrated. ``"cross"``: on predictions of all rows by copies of each head that learned from
+        the other folds, which takes about five more fits. A number such as 0.2: on that share of the molecules, which the head then does
+        not learn from. None: there are no intervals. See ``molbt.predict.calibration.fit_calibrated``.
+    applicability : bool
+        Whether to keep the labelled molecules, to show the nearest one beside a prediction. They are saved with the predictor.
     random_state, n_jobs : int
     device : str
         Of the encoder: ``"auto"``, ``"cpu"``, ``"cuda"``, …
@@ -55,6 +66,11 @@ class Predictor(BaseEstimator):
     featurizer_ : MoleculeFeaturizer or None
     refused_ : ndarray of shape (n,), bool
         The rows given to ``fit`` whose molecule was refused.
+    calibrations_ : dict of str to Calibration
+        Of the targets that had enough rows.
+    applicability_ : Applicability or None
+    finetuned_ : FineTuned or None
+        What fine-tuning made, and how it fared in validation; not of a loaded predictor.
     facts_ : dict
         Of a loaded predictor: what ``save`` was told.
 
@@ -74,6 +90,9 @@ class Predictor(BaseEstimator):
         model: str | Path | None = None,
         layer: str = "embedding",
         task_type: str | dict[str, str] = "auto",
+        finetune: bool | dict[str, Any] = False,
+        calibration: float | str | None = CROSS,
+        applicability: bool = True,
         random_state: int = 0,
         n_jobs: int = 1,
         device: str = "auto",
@@ -84,25 +103,14 @@ class Predictor(BaseEstimator):
         self.model = model
         self.layer = layer
         self.task_type = task_type
+        self.finetune = finetune
+        self.calibration = calibration
+        self.applicability = applicability
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.device = device
 
-    @property
-    def head_(self) -> Head:
-        """The head of the only target; ConfigError where there are several."""
-        if len(self.heads_) != 1:
-            raise ConfigError(
-                f"expected a predictor of one target, this one has {', '.join(self.targets_)}; use heads_[{self.targets_[0]!r}]"
-            )
-        return self.heads_[self.targets_[0]]
-
-    @property
-    def task_type_(self) -> str:
-        """The task type of the only target."""
-        return self.head_.task_type
-
-    def fit(self, X: Any, y: Any, *, units: Mapping[str, str | None] | None = None) -> Self:
+    def fit(self, X: Any, y: Any, *, units: Mapping[str, str | None] | None = None, progress: Progress | None = None) -> Self:
         """Learn from SMILES and labels.
 
         Refused molecules and missing labels (NaN) are left out and counted in each head; a row that lacks the label of one target still
@@ -115,6 +123,8 @@ class Predictor(BaseEstimator):
             Measured values, or 0 and 1.
         units : mapping of target to unit, optional
             Kept and shown beside predictions.
+        progress : callable, optional
+            Called as ``progress(label, done, total)`` while fine-tuning.
 
         Raises
         ------
@@ -127,34 +137,68 @@ class Predictor(BaseEstimator):
         """
         smiles = smiles_of(X)
         targets, labels = target_columns(y, len(smiles))
+        check_calibration(self.calibration)
         units = dict(units or {})
         if not set(units) <= set(targets):
             raise ConfigError(f"units are given for {', '.join(units)}, the targets are {', '.join(targets)}; name targets only")
         heads = {}
         for name, column in zip(targets, labels.T, strict=True):
-            with _naming(name):
+            with naming(name):
                 heads[name] = self._new_head(name, column)  # before any work: a wrong name costs no time
-        self.featurizer_ = self._new_encoder([self.features])
-        self._features = self._builders([self.features], self.featurizer_)[self.features](smiles)
-        self.refused_, self._labels = ~self._features.valid, labels
-        for (name, head), column in zip(heads.items(), labels.T, strict=True):
-            with _naming(name):
-                head.fit(self._features, column)
-        self.heads_ = heads
-        self.targets_, self.features_ = targets, self.features
+        self.finetuned_ = self._fine_tuned(smiles, labels, {name: head.task_type for name, head in heads.items()}, progress)
+        if self.finetuned_ is None:
+            self.featurizer_ = self._new_encoder([self.features])
+        self.targets_, self.features_ = targets, self.features if self.finetuned_ is None else "embedding"
+        self._features, compared = self._built(smiles, [self.features_, self._compared if self.applicability else self.features_])
+        self.refused_ = ~self._features.valid
+        self.calibrations_: dict[str, Calibration] = {}
+        if self.finetuned_ is None:
+            self.heads_, self._labels = heads, self._fit_heads(heads, labels, smiles)
+        else:
+            self.heads_, self._labels = dict(self.finetuned_.heads), labels
+            self.calibrations_ |= calibrations_of(self.finetuned_) if self.calibration is not None else {}
+        labelled = np.isfinite(labels).any(axis=1) & ~self.refused_
+        self.applicability_ = Applicability.fit(compared, smiles, labelled) if self.applicability else None
         self.units_ = {name: unit for name, unit in units.items() if unit}
         self._is_matrix = np.ndim(y) == 2
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Return ``(n,)`` float64, or ``(n, targets)`` if the labels had columns.
+    def compare_finetuned(self, X: Any) -> dict[str, dict[str, float]]:
+        """Return, for each target, the score of fine-tuning in its validation beside those of frozen features, on the same rows.
 
-        Values, or probabilities of class 1; NaN where the molecule was refused.
+        RMSE for regression, ROC AUC for classification, of the network (``fine-tuned``), of the named head on the named features, and of
+        ``tanimoto_svm`` on counts. Each learned from the same rows and predicts the same others.
+
+        Parameters
+        ----------
+        X
+            As it was given to ``fit``.
+
+        Raises
+        ------
+        ConfigError
+            If this predictor was not fine-tuned in this process, or in so few rows that nothing was validated.
+        ShapeError
+            If there are more or fewer molecules than in ``fit``.
         """
         check_is_fitted(self, "heads_")
-        built = self._builders([self.features_], self.featurizer_)[self.features_](smiles_of(X))
-        predictions = np.column_stack([self.heads_[name].predict(built) for name in self.targets_])
-        return predictions if self._is_matrix else predictions[:, 0]
+        finetuned, smiles = getattr(self, "finetuned_", None), smiles_of(X)
+        if finetuned is None or not finetuned.folds:
+            raise ConfigError("expected a predictor with a validated fine-tuning, received another; fit it with finetune=True on more rows")
+        if len(smiles) != len(finetuned.labels):
+            raise ShapeError(f"expected the {len(finetuned.labels)} molecules given to fit, received {len(smiles)}")
+        columns = dict(zip(self.targets_, finetuned.labels.T, strict=True))
+        builders = builders_with(list({self.features: 0, "counts": 0}), self._new_encoder([self.features]), n_jobs=self.n_jobs)
+        return held_out_scores(
+            finetuned,
+            {
+                f"{self.head} on {self.features}": (builders[self.features](smiles), lambda name: self._new_head(name, columns[name])),
+                "tanimoto_svm on counts": (
+                    builders["counts"](smiles),
+                    lambda name: build_head("tanimoto_svm", self.heads_[name].task_type, random_state=self.random_state),
+                ),
+            },
+        )
 
     def cross_validate(self, X: Any, y: Any, *, features: Sequence[str], n_splits: int = 5) -> dict[str, dict[str, np.ndarray]]:
         """Return, for each target and each of several feature sets, the head's score in each fold of the same random folds.
@@ -180,18 +224,9 @@ class Predictor(BaseEstimator):
         """
         smiles = smiles_of(X)
         targets, labels = target_columns(y, len(smiles))
-        known, folds = [np.flatnonzero(np.isfinite(column)) for column in labels.T], []
-        for name, column, rows in zip(targets, labels.T, known, strict=True):
-            task_type, molecules = self._task_type_of(name, column), [smiles[row] for row in rows]
-            with _naming(name):
-                folds.append(molecule_folds(column[rows], molecules, task_type, n_splits, self.random_state))
-        scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in targets}
-        for name, builder in self._builders(features, self._new_encoder(features)).items():
-            built = builder(smiles)
-            for target, column, rows, parts in zip(targets, labels.T, known, folds, strict=True):
-                usable, y_usable = built.rows(rows), column[rows]
-                scores[target][name] = np.array([self._score(target, usable, y_usable, train, test) for train, test in parts])
-        return scores
+        builders = builders_with(features, self._new_encoder(features), n_jobs=self.n_jobs)
+        columns = dict(zip(targets, labels.T, strict=True))
+        return fold_scores(columns, smiles, builders, self._new_head, n_splits=n_splits, random_state=self.random_state)
 
     def save(self, directory: str | Path, *, facts: dict[str, Any] | None = None) -> Path:
         """Write the predictor into a new or empty directory, its encoder included, and return the directory.
@@ -213,24 +248,14 @@ class Predictor(BaseEstimator):
         check_is_fitted(self, "heads_")
         if not hasattr(self, "_labels"):
             raise CheckpointError("this predictor was loaded, and its training rows are not all kept; copy its directory instead")
-        with new_directory(directory) as temporary:
-            targets = []
-            for number, (name, labels) in enumerate(zip(self.targets_, self._labels.T, strict=True)):
-                place = head_directory(temporary, number)
-                place.mkdir(parents=True)
-                head = write_head(self.heads_[name], self._features, labels, place)
-                targets.append({"name": name, "unit": self.units_.get(name), "head": head})
-            content = {
-                "features": self.features_,
-                "layer": self.featurizer_.output if self.featurizer_ is not None else "embedding",
-                "head_parameters": dict(self.head_parameters or {}),
-                "targets": targets,
-                "is_matrix": self._is_matrix,
-                "model_sha256": copy_model(self.featurizer_, temporary / "model") if self.featurizer_ is not None else None,
-                "facts": dict(facts or {}),
-            }
-            write_description(content, temporary)
-        return Path(directory)
+        settings = {
+            "head_parameters": dict(self.head_parameters or {}),
+            "finetune": self.finetuned_.settings.model_dump() if self.finetuned_ is not None else None,
+            "calibration": self.calibration,
+            "is_matrix": self._is_matrix,
+            "facts": dict(facts or {}),
+        }
+        return write_predictor(self, self._features, self._labels, Path(directory), settings)
 
     @classmethod
     def load(cls, directory: str | Path, *, n_jobs: int = 1, device: str = "auto") -> "Predictor":
@@ -241,23 +266,19 @@ class Predictor(BaseEstimator):
         CheckpointError
             If it is missing, damaged or of another format, or if a head no longer predicts what it did.
         """
-        directory = Path(directory)
-        content = read_description(directory)
-        heads = {
-            target["name"]: read_head(target["head"], head_directory(directory, number), n_jobs=n_jobs)
-            for number, target in enumerate(content["targets"])
-        }
-        model = directory / "model" if content["model_sha256"] is not None else None
-        if model is not None:
-            check_model(model, content["model_sha256"])
+        content, heads, calibrations, applicability, model = read_predictor(Path(directory), n_jobs=n_jobs)
         first, types = next(iter(heads.values())), {name: head.task_type for name, head in heads.items()}
+        finetune = content.get("finetune") or False
         predictor = cls(
-            head=first.name,
+            **({} if finetune else {"head": first.name}),
             head_parameters=content["head_parameters"] or None,
             features=content["features"],
             model=model,
             layer=content["layer"],
             task_type=types if len(set(types.values())) > 1 else first.task_type,
+            finetune=finetune,
+            calibration=content["calibration"],
+            applicability=applicability is not None,
             random_state=first.random_state,
             n_jobs=n_jobs,
             device=device,
@@ -266,11 +287,42 @@ class Predictor(BaseEstimator):
         predictor.units_ = {target["name"]: target["unit"] for target in content["targets"] if target["unit"]}
         predictor.facts_, predictor._is_matrix = content["facts"], content["is_matrix"]
         predictor.featurizer_ = predictor._new_encoder([predictor.features_])
-        found = predictor._builders([predictor.features_], predictor.featurizer_)[predictor.features_]([]).widths
+        predictor.calibrations_, predictor.applicability_ = calibrations, applicability
+        found = predictor.features_of([]).widths
         for head in heads.values():
             if found != head.widths_:
                 raise CheckpointError(f"a head in {directory} expects the blocks {head.widths_}, its features are {found}; fit it anew")
         return predictor
+
+    def _fine_tuned(
+        self, smiles: Sequence[Any], labels: np.ndarray, task_types: Mapping[str, str], progress: Progress | None
+    ) -> FineTuned | None:
+        """Fine-tune if that was asked for, and take its encoder."""
+        settings = FineTuning.of(self.finetune)
+        if settings is None:
+            return None
+        if self.calibration not in (None, CROSS):
+            raise ConfigError(
+                "fine-tuning is calibrated on the rows that its validation holds out, received "
+                f"calibration={self.calibration!r}; use 'cross' or None (--calibrate cross or none)"
+            )
+        if self.model is None:
+            raise ConfigError("fine-tuning needs an encoder to start from, received no model; pass model='runs/a' (--model runs/a)")
+        start = MoleculeFeaturizer(self.model, output=self.layer, on_invalid="nan", n_jobs=self.n_jobs, device=self.device).fit()
+        finetuned = fine_tune(start, smiles, labels, task_types, settings=settings, random_state=self.random_state, progress=progress)
+        self.featurizer_ = encoder_of(finetuned, start)
+        return finetuned
+
+    def _fit_heads(self, heads: Mapping[str, Head], labels: np.ndarray, smiles: Sequence[Any]) -> np.ndarray:
+        """Fit and calibrate the heads, and return the labels that they learned from."""
+        learned = []
+        for (name, head), column in zip(heads.items(), labels.T, strict=True):
+            with naming(name):
+                fitted = fit_calibrated(head, self._features, column, smiles, self.calibration, name=name)
+            learned.append(fitted.learned)
+            if fitted.calibration is not None:
+                self.calibrations_[name] = fitted.calibration
+        return np.column_stack(learned)
 
     def _task_type_of(self, target: str, labels: np.ndarray) -> str:
         task_type = self.task_type.get(target, "auto") if isinstance(self.task_type, dict) else self.task_type
@@ -283,23 +335,5 @@ class Predictor(BaseEstimator):
             raise ConfigError(f"expected parameters of the head's own, received {', '.join(reserved)}; set it for the predictor")
         return build_head(self.head, self._task_type_of(target, labels), random_state=self.random_state, n_jobs=self.n_jobs, **parameters)
 
-    def _score(self, target: str, features: FeatureSet, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
-        """The score of one fold."""
-        with _naming(target):
-            head = self._new_head(target, labels).fit(features.rows(train), labels[train])
-        return fold_score(labels[test], head.predict(features.rows(test)), head.task_type)
-
     def _new_encoder(self, names: Sequence[str]) -> MoleculeFeaturizer | None:
         return encoder_for(names, self.model, layer=self.layer, n_jobs=self.n_jobs, device=self.device)
-
-    def _builders(self, names: Sequence[str], featurizer: MoleculeFeaturizer | None) -> dict[str, FeatureBuilder]:
-        return builders_with(names, featurizer, n_jobs=self.n_jobs)
-
-
-@contextmanager
-def _naming(target: str) -> Iterator[None]:
-    """Say in an error which target it is about."""
-    try:
-        yield
-    except MolbtError as error:
-        raise type(error)(f"target {target!r}: {error}") from error

@@ -1,8 +1,9 @@
 """Writing and reading fitted heads without pickles.
 
-LightGBM is kept as its text. Any other head is kept as its name, parameters and training rows, and fitted again on reading, with what it
-had chosen and without choosing again: it is deterministic, and stored predictions show whether this machine's libraries still give the same
-model. The members of ``auto`` are kept each in its own way, beside one copy of the rows.
+LightGBM is kept as its text, and the linear output of a fine-tuned encoder as its weights. Any other head is kept as its name, parameters
+and training rows, and fitted again on reading, with what it had chosen and without choosing again: it is deterministic, and stored
+predictions show whether this machine's libraries still give the same model. The members of ``auto`` are kept each in its own way, beside
+one copy of the rows.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,8 @@ from molbt.predict.booster_text import read_booster
 from molbt.predict.boosting import LightGBM
 from molbt.predict.features import FeatureSet
 from molbt.predict.head import Head
-from molbt.predict.heads import build_head
+from molbt.predict.heads import build_head, check_parameters
+from molbt.predict.linear_output import LinearOutput
 from molbt.predict.verified_files import VerifiedFiles, read_block, write_block
 
 N_CHECKED = 32
@@ -98,7 +100,7 @@ def write_head(head: Head, features: FeatureSet, y: np.ndarray, directory: Path)
     """
     used = np.flatnonzero(features.valid & np.isfinite(y))
     checked = used[:N_CHECKED]
-    is_refitted = head.constant_ is None and not isinstance(head, LightGBM)
+    is_refitted = head.constant_ is None and not isinstance(head, LightGBM | LinearOutput)
     if is_refitted:
         write_array(directory / "head.y.npy", np.asarray(y, dtype=np.float64)[used])
     for name, block in features.rows(used if is_refitted else checked).blocks.items():
@@ -109,6 +111,8 @@ def write_head(head: Head, features: FeatureSet, y: np.ndarray, directory: Path)
             with atomic_write(directory / f"{prefix}.txt") as file:
                 file.write(part.booster_.model_to_string().encode())
             write_array(directory / f"{prefix}.columns.npy", part.columns_)
+    if isinstance(head, LinearOutput) and head.constant_ is None:
+        write_array(directory / "head.weight.npy", np.append(head.weight_, head.bias_))
     return {
         "name": head.name,
         "parameters": head.parameters(),
@@ -149,8 +153,10 @@ def read_head(description: Mapping[str, Any], directory: Path, *, n_jobs: int = 
 
 
 def _read_head(known: HeadDescription, files: VerifiedFiles, n_jobs: int) -> Head:
-    head = build_head(known.name, known.task_type, random_state=known.random_state, n_jobs=n_jobs, **known.parameters)
-    _check_parameters(head, known.parameters)
+    if known.name == LinearOutput.name:
+        head: Head = LinearOutput(task_type=known.task_type, random_state=known.random_state, n_jobs=n_jobs)
+    else:
+        head = build_head(known.name, known.task_type, random_state=known.random_state, n_jobs=n_jobs, **known.parameters)
     blocks = {name: read_block(files, f"head.block.{name}", width) for name, width in known.widths.items()}
     features = FeatureSet("stored", blocks, np.ones(next(iter(blocks.values())).shape[0], dtype=bool))
     _mark_as_fitted(head, known)
@@ -192,7 +198,13 @@ def _restore_part(
             )
         head.booster_ = read_booster(files.read(f"{prefix}.txt").decode(), n_features=len(head.columns_))
         return
-    _check_parameters(head, chosen)
+    if isinstance(head, LinearOutput):
+        weights = files.array("head.weight.npy")
+        if weights.shape != (sum(known.widths.values()) + 1,) or weights.dtype.kind != "f":
+            raise CheckpointError(f"{files.directory / prefix}.weight.npy does not fit the features; fit the predictor anew")
+        head.set_weights(weights[:-1], weights[-1])
+        return
+    check_parameters(head.name, chosen)
     asked = head.parameters()
     head.set_params(**chosen).fit(features, files.array("head.y.npy"))
     head.set_params(**asked)
@@ -202,21 +214,3 @@ def _restore_part(
 def _mark_as_fitted(head: Head, known: HeadDescription) -> None:
     head.widths_, head.constant_ = dict(known.widths), known.constant
     head.n_train_, head.n_refused_, head.n_unlabelled_ = known.counts.n_train, known.counts.n_refused, known.counts.n_unlabelled
-
-
-def _check_parameters(head: Head, values: Mapping[str, Any]) -> None:
-    """Raise CheckpointError for a parameter that the head lacks, or that has another type than the head's default."""
-    defaults = type(head)().parameters()
-    for name, value in values.items():
-        if name not in defaults:
-            raise CheckpointError(f"the head {head.name!r} has no parameter {name!r}; expected some of {', '.join(defaults)}")
-        default = defaults[name]
-        if isinstance(default, list | tuple):
-            types = (str,) if isinstance(default[0], str) else (int, float)
-            fits = isinstance(value, list | tuple) and len(value) > 0 and all(type(entry) in types for entry in value)
-        elif isinstance(default, str):
-            fits = type(value) in (str, float)
-        else:
-            fits = type(value) is type(default) or (type(default), type(value)) == (float, int)
-        if not fits:
-            raise CheckpointError(f"parameter {name!r} of the head {head.name!r} is {value!r:.40}, expected something like {default!r}")

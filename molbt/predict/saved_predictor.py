@@ -1,27 +1,32 @@
-"""The files of a saved predictor: ``predictor.json``, the heads' own under ``heads/``, and a copy of the encoder."""
+"""The files of a saved predictor: ``predictor.json``, those of each head and its calibration under ``heads/``, a copy of the encoder, and
+the training molecules."""
 
 import hashlib
 import json
 import math
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import lightgbm
+import numpy as np
 import rdkit
 import sklearn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from molbt import __version__
 from molbt.config_text import describe_problems
-from molbt.data.files import atomic_write, sha256_of, sync_directory
-from molbt.errors import CheckpointError, ConfigError
+from molbt.data.files import atomic_write, new_directory, sha256_of
+from molbt.errors import CheckpointError
 from molbt.featurizer import MoleculeFeaturizer
 from molbt.model.checkpoint import find_model
-from molbt.predict.saved_heads import Sha256
+from molbt.predict.applicability import Applicability, ApplicabilityDescription
+from molbt.predict.calibration import Calibration, CalibrationDescription
+from molbt.predict.features import FeatureSet
+from molbt.predict.fitted_predictor import FittedPredictor
+from molbt.predict.head import Head
+from molbt.predict.saved_heads import Sha256, read_head, write_head
 
 FORMAT = "molbt.predictor"
 FORMAT_VERSION = 2
@@ -38,6 +43,7 @@ class _Target(BaseModel):
     name: str
     unit: str | None
     head: dict[str, Any]
+    calibration: CalibrationDescription | None
 
 
 class _Description(BaseModel):
@@ -50,10 +56,13 @@ class _Description(BaseModel):
     features: str
     layer: str
     head_parameters: dict[str, Any]
+    calibration: Literal["cross"] | float | None
     targets: Annotated[list[_Target], Field(min_length=1)]
     is_matrix: bool
     model_sha256: dict[Literal["config.json", "model.safetensors", "README.md"], Sha256] | None
     versions: dict[str, str]
+    applicability: ApplicabilityDescription | None
+    finetune: dict[str, Any] | None = None
     facts: dict[str, Any]
 
     @field_validator("targets")
@@ -65,42 +74,97 @@ class _Description(BaseModel):
         return targets
 
 
-def check_new_directory(directory: str | Path) -> None:
-    """Raise ConfigError unless a directory is new or empty: a command asks before the work, saving again after it."""
-    directory = Path(directory)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise ConfigError(f"expected a new or empty directory for the predictor, {directory} is not empty; choose another")
+class SavedPredictor(NamedTuple):
+    """What ``read_predictor`` finds.
+
+    Attributes
+    ----------
+    content : dict
+        ``predictor.json``.
+    heads, calibrations : dict
+        By target; a target without calibration is not in the latter.
+    applicability : Applicability or None
+    model : Path or None
+        The directory of the copied encoder.
+    """
+
+    content: dict[str, Any]
+    heads: dict[str, Head]
+    calibrations: dict[str, Calibration]
+    applicability: Applicability | None
+    model: Path | None
 
 
-@contextmanager
-def new_directory(directory: str | Path) -> Iterator[Path]:
-    """Give a temporary directory that takes the name of ``directory``, new or empty, when the block ends without an error.
+def write_predictor(
+    predictor: FittedPredictor, features: FeatureSet, labels: np.ndarray, directory: Path, settings: Mapping[str, Any]
+) -> Path:
+    """Write a predictor into a new or empty directory, whole or not at all, and return the directory.
+
+    Parameters
+    ----------
+    predictor : FittedPredictor
+    features, labels : FeatureSet of n rows, ndarray of shape (n, targets)
+        What its heads learned from.
+    directory : Path
+    settings : mapping
+        What else stands in ``predictor.json``, as JSON values.
 
     Raises
     ------
     ConfigError
         If the directory is not empty.
+    CheckpointError
+        If the encoder's files are not those that the predictor was fitted with.
     """
-    directory = Path(directory)
-    check_new_directory(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = directory.with_name(f"{directory.name}.tmp.{os.getpid()}")
-    temporary.mkdir()
-    try:
-        yield temporary
-        os.replace(temporary, directory)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync_directory(directory.parent)
+    encoder = predictor.featurizer_
+    with new_directory(directory) as temporary:
+        targets = []
+        for number, (name, of_target) in enumerate(zip(predictor.targets_, labels.T, strict=True)):
+            place = _head_directory(temporary, number)
+            place.mkdir(parents=True)
+            head = write_head(predictor.heads_[name], features, of_target, place)
+            calibration = predictor.calibrations_[name].save(place) if name in predictor.calibrations_ else None
+            targets.append({"name": name, "unit": predictor.units_.get(name), "head": head, "calibration": calibration})
+        content = {
+            "features": predictor.features_,
+            "layer": encoder.output if encoder is not None else "embedding",
+            "targets": targets,
+            "model_sha256": _copy_model(encoder, temporary / "model") if encoder is not None else None,
+            "applicability": predictor.applicability_.save(temporary) if predictor.applicability_ is not None else None,
+            **settings,
+        }
+        write_description(content, temporary)
+    return directory
 
 
-def head_directory(directory: Path, number: int) -> Path:
-    """Return the place of the files of a target's head: numbers, because a target may have any name."""
+def read_predictor(directory: Path, *, n_jobs: int = 1) -> SavedPredictor:
+    """Return what ``write_predictor`` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, damaged or of another format, or if a head no longer predicts what it did.
+    """
+    content = read_description(directory)
+    heads, calibrations = {}, {}
+    for number, target in enumerate(content["targets"]):
+        place = _head_directory(directory, number)
+        heads[target["name"]] = read_head(target["head"], place, n_jobs=n_jobs)
+        if target["calibration"] is not None:
+            calibrations[target["name"]] = Calibration.load(target["calibration"], place)
+    model = directory / "model" if content["model_sha256"] is not None else None
+    if model is not None:
+        _check_model(model, content["model_sha256"])
+    applicability = Applicability.load(content["applicability"], directory) if content["applicability"] is not None else None
+    return SavedPredictor(content, heads, calibrations, applicability, model)
+
+
+def _head_directory(directory: Path, number: int) -> Path:
+    """The place of the files of a target's head: numbers, because a target may have any name."""
     return directory / "heads" / str(number)
 
 
-def copy_model(featurizer: MoleculeFeaturizer, directory: Path) -> dict[str, str]:
+def _copy_model(featurizer: MoleculeFeaturizer, directory: Path) -> dict[str, str]:
     """Copy the encoder of a fitted featurizer and return the SHA-256 of its files.
 
     Raises
@@ -119,7 +183,7 @@ def copy_model(featurizer: MoleculeFeaturizer, directory: Path) -> dict[str, str
     return sha256
 
 
-def check_model(directory: Path, sha256: Mapping[str, str]) -> None:
+def _check_model(directory: Path, sha256: Mapping[str, str]) -> None:
     """Raise CheckpointError unless the copied encoder is whole."""
     for name, expected in sha256.items():
         if not (directory / name).is_file():

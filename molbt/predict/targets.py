@@ -1,11 +1,13 @@
 """What a predictor learns: one column of numbers per target, from whatever holds them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from molbt.errors import ConfigError, DataError, ShapeError
+from molbt.errors import ConfigError, DataError, MolbtError, ShapeError
 
 
 def target_columns(y: Any, n_molecules: int) -> tuple[list[str], np.ndarray]:
@@ -45,6 +47,15 @@ def infer_task_type(labels: np.ndarray) -> str:
     """Return ``"classification"`` when every label is 0 or 1 (NaN aside), else ``"regression"``."""
     known = labels[np.isfinite(labels)]
     return "classification" if len(known) and np.isin(known, (0.0, 1.0)).all() else "regression"
+
+
+@contextmanager
+def naming(target: str) -> Iterator[None]:
+    """Say in an error which target it is about."""
+    try:
+        yield
+    except MolbtError as error:
+        raise type(error)(f"target {target!r}: {error}") from error
 
 
 def _numbers(y: Any) -> np.ndarray:

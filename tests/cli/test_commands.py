@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from molbt.cli.main import run
+from molbt.evaluation.benchmarks.table import TableBenchmark
 
 SMALL = [
     "--set", "views.a.width=256", "--set", "encoder.embedding_dim=16", "--set", "encoder.hidden=[32]", "--set", "projector.widths=[32, 32]",
@@ -259,15 +260,22 @@ def test_evaluate_table_prints_every_control_and_writes_the_page(measured, tiny_
     assert "<svg" in (tmp_path / "report" / "report.html").read_text()
 
 
-def test_replicates_in_other_parts_are_counted_aloud(tmp_path, nci_smiles, capsys):
+def test_replicates_are_all_trained_on_or_all_tested(tmp_path, nci_smiles):
+    # Ten rows of ethanol, written in two ways, among thirty.
     frame = pd.DataFrame({"smiles": ["CCO", "OCC"] * 5 + nci_smiles[:20], "y": range(30)})
     frame.to_csv(tmp_path / "t.csv", index=False)
-    evaluate = ["evaluate", "table", str(tmp_path / "t.csv"), "--target", "y", "--heads", "ridge", "-o"]
-    assert run([*evaluate, str(tmp_path / "r1"), "--split", "random"]) == 0
-    assert "stands in training rows too" in capsys.readouterr().err
-    frame.drop_duplicates("y").iloc[10:].to_csv(tmp_path / "t.csv", index=False)
-    assert run([*evaluate, str(tmp_path / "r2"), "--split", "random"]) == 0
-    assert "stands in training rows too" not in capsys.readouterr().err
+    evaluate = ["evaluate", "table", str(tmp_path / "t.csv"), "--target", "y", "--heads", "ridge", "--split", "random", "--repeats", "5"]
+    assert run([*evaluate, "-o", str(tmp_path / "r")]) == 0
+    benchmark = TableBenchmark(tmp_path / "t.csv", target="y", split="random", repeats=5)
+    sides = [{"train": 0, "test": 0} for _ in range(5)]
+    for task in benchmark.tasks():
+        for part in ("train", "test"):
+            sides[task.repeat][part] = int((task.parts[part] < 10).sum())
+    assert all(sorted(counts.values()) == [0, 10] for counts in sides)
+    # The command scored those very rows.
+    results = pd.read_csv(tmp_path / "r" / "results.csv")
+    sizes = results.groupby("repeat")["n_test"].first().tolist()
+    assert sizes == [len(task.parts["test"]) for task in benchmark.tasks()]
 
 
 def test_evaluate_takes_several_targets_and_then_has_intervals(measured, tmp_path, capsys):

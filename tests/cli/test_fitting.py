@@ -1,12 +1,14 @@
 """``fit`` and ``predict`` on measured columns as they come: bounds, units, several targets, classes in words."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from molbt import Predictor
 from molbt.cli.main import run
 from molbt.data.sources import embedded_activities
 
@@ -79,11 +81,66 @@ def test_several_targets_are_learned_beside_each_other(assay, tmp_path, capsys):
     assert "class: ROC AUC in 3 random folds, counts" in shown
     assert run(["predict", str(assay), "--predictor", str(tmp_path / "p"), "-o", str(tmp_path / "out.parquet")]) == 0
     predicted = pd.read_parquet(tmp_path / "out.parquet")
-    assert predicted.columns[-3:].tolist() == ["prediction_activity", "prediction_class", "molbt_reason"]
+    added = [name for name in predicted.columns if name not in pd.read_csv(assay).columns]
+    assert [name for name in added if name.startswith("prediction")] == [
+        *("prediction_activity", "prediction_activity_low", "prediction_activity_high"),
+        *("prediction_class", "prediction_class_set", "prediction_class_p0", "prediction_class_p1"),
+    ]
+    assert added[-1] == "molbt_reason"
     assert predicted["prediction_class"].dropna().between(0, 1).all()
     facts = json.loads((tmp_path / "p" / "predictor.json").read_text())["facts"]
     assert facts["labels"]["class"]["missing"] == 1
     assert set(facts["folds"]) == {"activity", "class"}
+
+
+def test_predictions_have_intervals_at_the_confidence_asked_for_and_their_nearest_training_molecule(assay, tmp_path, capsys):
+    command = ["fit", str(assay), "--target", "activity", "--head", "knn", "--folds", "0"]
+    assert run([*command, "-o", str(tmp_path / "p")]) == 0
+    shown = capsys.readouterr().out
+    assert "activity: calibrated on 149 rows predicted out of fold" in shown
+    assert "90 % intervals held" in shown
+    assert run(["info", str(tmp_path / "p")]) == 0
+    described = capsys.readouterr().out
+    assert [line for line in shown.splitlines() if "held" in line] == [line for line in described.splitlines() if "held" in line]
+
+    predict = ["predict", str(assay), "--predictor", str(tmp_path / "p"), "-o", str(tmp_path / "out.csv")]
+    loaded, table = Predictor.load(tmp_path / "p"), pd.read_csv(assay)
+    for options, confidence in (([], 0.9), (["--confidence", "0.8"], 0.8)):
+        assert run([*predict, *options]) == 0
+        predicted = pd.read_csv(tmp_path / "out.csv")
+        expected = loaded.predict_interval(table["smiles"], confidence)
+        np.testing.assert_allclose(predicted[["prediction_low", "prediction_high"]], expected)
+    assert predicted.loc[[0, 30], "nearest_training_row"].tolist() == [0, 30]  # each is a training molecule itself
+    assert predicted.loc[[0, 30], "nearest_training_smiles"].tolist() == table.loc[[0, 30], "smiles"].tolist()
+    assert predicted.loc[7, predicted.columns.difference(table.columns).drop("molbt_reason")].isna().all()
+    assert run([*predict, "--no-nearest"]) == 0
+    assert not pd.read_csv(tmp_path / "out.csv").filter(like="nearest").columns.tolist()
+    assert run([*predict, "--confidence", "1"]) == 2
+    assert "between 0 and 1" in capsys.readouterr().err
+
+
+def test_a_predictor_may_go_without_calibration_and_without_its_molecules(assay, tmp_path, capsys):
+    command = ["fit", str(assay), "--target", "activity", "--head", "knn", "--folds", "0", "--no-applicability"]
+    assert run([*command, "--calibrate", "none", "-o", str(tmp_path / "p")]) == 0
+    assert "calibrated" not in capsys.readouterr().out
+    predict = ["predict", str(assay), "--predictor", str(tmp_path / "p"), "-o", str(tmp_path / "out.csv")]
+    assert run(predict) == 0
+    assert pd.read_csv(tmp_path / "out.csv").columns.tolist() == [*pd.read_csv(assay).columns, "prediction", "molbt_reason"]
+    assert run([*predict, "--confidence", "0.9"]) == 2
+    assert "fitted without calibration" in capsys.readouterr().err
+    assert run([*predict, "--nearest"]) == 2
+    assert "--applicability" in capsys.readouterr().err
+    assert run(["info", str(tmp_path / "p")]) == 0
+    assert "activity: not calibrated" in capsys.readouterr().out
+
+
+def test_calibration_molecules_may_be_kept_from_the_head(assay, tmp_path, capsys):
+    command = ["fit", str(assay), "--target", "activity", "--head", "knn", "--folds", "0", "--calibrate", "0.25"]
+    assert run([*command, "-o", str(tmp_path / "p")]) == 0
+    shown = capsys.readouterr().out
+    used, kept = (int(re.search(pattern, shown)[1]) for pattern in (r"activity: (\d+) rows used", r"calibrated on (\d+) rows kept"))
+    assert used + kept == 149
+    assert kept == pytest.approx(37, abs=4)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +186,9 @@ def test_parameters_of_the_head_and_the_layer_are_connected(assay, tiny_run, tmp
         (["--target", "IC50", "--to", "pIC50"], 2, "received no unit"),
         (["--target", "IC50", "--task-type", "classification"], 1, "pass a threshold (--active-above, --active-below)"),
         (["--target", "IC50", "--set-head", "n_trees"], 2, "expected NAME=VALUE"),
+        (["--target", "IC50", "--set-head", "n_trees=many"], 2, "received 'many'"),
+        (["--target", "IC50", "--calibrate", "half"], 2, "--calibrate must be cross, none or a share"),
+        (["--target", "IC50", "--calibrate", "1.5"], 2, "up to 0.5, such as 0.2, received 1.5"),
         (["--target", "IC50", "--set-head", "trees=3"], 2, "did you mean 'n_trees'"),
         (["--target", "class", "--to", "pIC50", "--target-unit", "nM"], 1, "a class where numbers are expected"),
         (["--target", "class", "--task-type", "regression"], 1, "a class where numbers are expected"),

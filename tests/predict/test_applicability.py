@@ -48,8 +48,8 @@ def test_the_nearest_training_molecule_is_that_of_rdkit_and_keeps_its_row_in_the
     assert tuple(found.columns) == COLUMNS
     assert len(found) == len(NEW)
     nearest = [usable[i] for i in expected.argmax(axis=1)]
-    assert found.loc[readable, "nearest_row"].tolist() == nearest
-    assert found.loc[readable, "nearest_smiles"].tolist() == [TRAINING[i] for i in nearest]
+    assert found.loc[readable, "nearest_training_row"].tolist() == nearest
+    assert found.loc[readable, "nearest_training_smiles"].tolist() == [TRAINING[i] for i in nearest]
     np.testing.assert_allclose(found.loc[readable, "nearest_similarity"], expected.max(axis=1), rtol=1e-12)
     assert found.loc[2].isna().all()
 
@@ -66,7 +66,7 @@ def test_the_percentile_counts_training_molecules_that_are_nearer_to_their_neare
     expected = [100 * np.mean(own < d - 1e-12) for d in distance]
     np.testing.assert_allclose(found["distance_percentile"][:2], expected)
     assert found["distance_percentile"][3] == 0.0
-    assert found["nearest_row"][3] == 0  # the first of two equal ones
+    assert found["nearest_training_row"][3] == 0  # the first of two equal ones
     assert found["distance_percentile"][4] == 100.0
 
 
@@ -140,7 +140,7 @@ def test_fitting_and_describing_refuse_what_they_cannot_compare(fitted, counts):
     dense = FeatureSet("embedding", {"embedding": np.ones((1, 3), np.float32)}, np.ones(1, bool))
     with pytest.raises(ConfigError, match="similarity is measured on counts"):
         Applicability.fit(dense, ["CCO"])
-    with pytest.raises(DataError, match="1 rows that were all refused"):
+    with pytest.raises(DataError, match="1 rows, none usable"):
         Applicability.fit(counts(["not a molecule"]), ["not a molecule"])
     with pytest.raises(ShapeError, match="one SMILES for each of 1 rows, received 2"):
         Applicability.fit(counts(["CCO"]), ["CCO", "CC"])

@@ -51,7 +51,8 @@ CASES = [
 def test_a_saved_predictor_predicts_the_same(head, task_type, features, tmp_path, molecules, nci_smiles, tiny_run):
     smiles, labels = molecules
     run = shutil.copytree(tiny_run, tmp_path / "run")
-    predictor = Predictor(head=head, head_parameters=SMALL.get(head), features=features, model=run if "embedding" in features else None)
+    model = run if "embedding" in features else None
+    predictor = Predictor(head=head, head_parameters=SMALL.get(head), features=features, model=model, calibration=None)
     predictor.fit(smiles, labels_for(task_type, labels))
     assert predictor.task_type_ == task_type
     expected = predictor.predict([*nci_smiles[100:130], "x"])
@@ -86,9 +87,9 @@ def test_a_directory_holds_no_pickle_and_can_be_read_without_molbt(tmp_path, mol
 def test_every_file_of_a_predictor_is_checked(tmp_path, molecules, tiny_run):
     smiles, labels = molecules
     for head in ("lightgbm", "ridge"):
-        directory = Predictor(head=head, model=tiny_run).fit(smiles, labels).save(tmp_path / head)
+        directory = Predictor(head=head, head_parameters=SMALL.get(head), model=tiny_run).fit(smiles, labels).save(tmp_path / head)
         files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
-        assert len(files) > 8
+        assert {"calibration.json", "applicability.rows.npy", "model.safetensors"} <= {path.name for path in files}
         for path in files:
             content = path.read_bytes()
             for place in (0, len(content) // 2, len(content) - 1):
@@ -160,6 +161,14 @@ def test_the_task_type_can_be_named():
         ({}, ["high", "low"], DataError, "labels must be numbers"),
         ({}, [1, None], DataError, "'target'.*at least two labelled rows"),
         ({"head_parameters": {"n_tree": 3}}, [1, 2], ConfigError, "unknown parameter 'n_tree'.*did you mean 'n_trees'"),
+        ({"head_parameters": {"n_trees": "many"}}, [1, 2], ConfigError, "'n_trees' of the head 'lightgbm' must be .* default 500.*'many'"),
+        ({"head_parameters": {"n_trees": 2.5}}, [1, 2], ConfigError, "received 2.5"),
+        ({"head_parameters": {"n_trees": True}}, [1, 2], ConfigError, "received True"),
+        ({"head": "ridge", "head_parameters": {"penalties": []}}, [1, 2], ConfigError, r"received \[\]"),
+        ({"head": "ridge", "head_parameters": {"penalties": 3.0}}, [1, 2], ConfigError, "received 3.0"),
+        ({"calibration": "crossed"}, [1, 2], ConfigError, "the calibration 'cross', None, or a share .* received 'crossed'"),
+        ({"calibration": 0.6}, [1, 2], ConfigError, "received 0.6"),
+        ({"calibration": True}, [1, 2], ConfigError, "received True"),
         ({"head_parameters": {"random_state": 3}}, [1, 2], ConfigError, "received random_state; set it for the predictor"),
     ],
 )  # fmt: skip
@@ -323,7 +332,7 @@ def test_saving_takes_a_new_directory_whole_or_not_at_all(tmp_path, molecules, m
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("molbt.predict.predictor.write_description", full)
+        patch.setattr("molbt.predict.saved_predictor.write_description", full)
         with pytest.raises(OSError, match="No space left"):
             predictor.save(tmp_path / "deep" / "p")
     assert list((tmp_path / "deep").iterdir()) == []
@@ -409,6 +418,13 @@ def test_the_rewriting_fixture_keeps_a_whole_predictor(rewrite):
         (["targets", 0, "head"], []),
         (["targets", 0, "head"], {}),
         (["targets", 0, "surplus"], 1),
+        (["targets", 0, "calibration"], {}),
+        (["targets", 0, "calibration"], {"how": "cross", "n_rows": 9, "observed": [], "sha256": "0" * 64}),
+        (["calibration"], "crossed"),
+        (["applicability"], {}),
+        (["applicability", "sha256"], {}),
+        (["applicability", "sha256", "../predictor.json"], "0" * 64),
+        (["applicability", "widths", "ecfp4"], 3),
         (["layer"], 3),
         (["is_matrix"], 1),
         (["head_parameters"], [1]),
@@ -474,13 +490,13 @@ def test_a_description_beyond_all_measure_is_not_read(rewrite, monkeypatch):
 def test_cross_validation_scores_the_same_folds_as_scikit_learn(molecules):
     smiles, labels = molecules
     classes = labels_for("classification", labels)
-    predictor = Predictor(features="counts", head="logistic", random_state=5)
+    predictor = Predictor(features="counts", head="logistic", head_parameters={"costs": [0.1]}, random_state=5)
     scores = predictor.cross_validate(smiles, classes, features=["counts", "descriptors"], n_splits=3)
     known = np.flatnonzero(np.isfinite(classes))
     built = feature_builders(["descriptors"])["descriptors"](smiles)
     expected = []
     for train, test in StratifiedKFold(3, shuffle=True, random_state=5).split(known, classes[known]):
-        head = build_head("logistic", "classification", random_state=5).fit(built.rows(known[train]), classes[known[train]])
+        head = build_head("logistic", "classification", random_state=5, costs=[0.1]).fit(built.rows(known[train]), classes[known[train]])
         predicted = head.predict(built.rows(known[test]))
         kept = np.isfinite(predicted)
         assert (~kept).sum() <= 1

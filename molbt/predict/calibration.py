@@ -1,0 +1,258 @@
+"""Fitting a head together with its calibration, how well that covered, and its files."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
+
+from molbt.data.files import atomic_write, sha256_of
+from molbt.errors import CheckpointError, ConfigError, DataError
+from molbt.predict.conformal import Conformal, rows_needed
+from molbt.predict.coverage import interval_coverage, set_coverage
+from molbt.predict.features import FeatureSet
+from molbt.predict.head import Head
+from molbt.predict.out_of_fold import OutOfFold, out_of_fold_predictions
+from molbt.predict.replicates import molecule_folds
+from molbt.predict.saved_heads import Sha256
+from molbt.predict.verified_files import VerifiedFiles
+
+CROSS = "cross"
+CONFIDENCES = (0.8, 0.9, 0.95)
+"""Levels that coverage is reported at."""
+
+FEWEST_ROWS = rows_needed(0.9)
+"""With fewer calibration rows a head is fitted without calibration: no interval at 0.9 would have ends."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+_FILE = "calibration.json"
+# Held-out rows are so many folds' worth: whole molecules, and classes in their shares.
+_PARTS = 20
+
+logger = logging.getLogger(__name__)
+
+
+class ObservedCoverage(BaseModel):
+    """How often intervals or sets held the label, at one level.
+
+    Attributes
+    ----------
+    confidence : float
+        The nominal level.
+    n : int
+        Rows that were counted.
+    covered, low, high : float
+        The share of them whose label was held, and its 95 % interval (Clopper and Pearson) for so many rows.
+    width : float
+        Mean width of the intervals, in units of the label, or mean number of classes in the sets.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    n: PositiveInt
+    covered: Share
+    low: Share
+    high: Share
+    width: NonNegativeFloat
+
+
+class CalibrationSummary(BaseModel):
+    """How a head was calibrated, and how well that covered.
+
+    Attributes
+    ----------
+    how : {"cross", "held out"}
+        Whether the calibration rows were predicted by copies of the head that learned from the other folds, or kept from the head.
+    n_rows : int
+    observed : list of ObservedCoverage
+        Counted in each fold of the calibration rows, with the other folds as calibration. It tells what to expect of molecules that are
+        like these, because the folds are random. Levels that have too few rows are left out.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    how: Literal["cross", "held out"]
+    n_rows: PositiveInt
+    observed: list[ObservedCoverage]
+
+    def lines(self, task_type: str, unit: str | None = None) -> list[str]:
+        """Return it in words."""
+        of = "predicted out of fold" if self.how == CROSS else "kept from the head"
+        start = f"calibrated on {self.n_rows:,} rows {of}; random parts of them, each by the calibration of the others:"
+        what = "intervals" if task_type == "regression" else "sets"
+        return [start] + [
+            f"  {100 * level.confidence:g} % {what} held {100 * level.covered:.1f} % of the labels (95 % interval {100 * level.low:.1f} to "
+            f"{100 * level.high:.1f}), "
+            + (
+                f"mean width {level.width:.3g} {unit or ''}".rstrip()
+                if task_type == "regression"
+                else f"{level.width:.3g} classes on average"
+            )
+            for level in self.observed
+        ]
+
+
+class CalibrationDescription(CalibrationSummary):
+    """What stands in ``predictor.json`` about a calibration; anything else there is refused."""
+
+    sha256: Sha256
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The calibrated uncertainty of a head; make it with ``fit_calibrated``.
+
+    Parameters
+    ----------
+    conformal : Conformal
+    summary : CalibrationSummary
+    """
+
+    conformal: Conformal
+    summary: CalibrationSummary
+
+    def save(self, directory: Path) -> dict[str, Any]:
+        """Write ``calibration.json`` into a directory that exists, and return the JSON values that ``load`` needs."""
+        with atomic_write(directory / _FILE) as file:
+            file.write(json.dumps(self.conformal.to_dict()).encode())
+        return {**self.summary.model_dump(), "sha256": sha256_of(directory / _FILE)}
+
+    @classmethod
+    def load(cls, description: Mapping[str, Any], directory: Path) -> Self:
+        """Return what ``save`` wrote, from a description that was checked.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is missing, changed, too large or no calibration.
+        """
+        known = CalibrationDescription.model_validate(description)
+        try:
+            content = json.loads(VerifiedFiles(directory, {_FILE: known.sha256}).read(_FILE))
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{directory / _FILE} is not valid JSON ({error}); copy it again or fit the predictor anew") from error
+        return cls(Conformal.from_dict(content), CalibrationSummary(**known.model_dump(exclude={"sha256"})))
+
+
+class CalibratedFit(NamedTuple):
+    """A calibration, or None where there is none, and the labels that the head learned from: NaN in the rows kept from it."""
+
+    calibration: Calibration | None
+    learned: np.ndarray
+
+
+def check_calibration(calibration: object) -> None:
+    """Raise ConfigError unless it is ``"cross"``, a share of the rows above 0 and up to 0.5, or None."""
+    is_share = isinstance(calibration, float) and 0 < calibration <= 0.5
+    if not (calibration is None or calibration == CROSS or is_share):
+        raise ConfigError(
+            f"expected the calibration 'cross', None, or a share of the rows to hold out up to 0.5, such as 0.2, received {calibration!r}"
+        )
+
+
+def fit_calibrated(
+    head: Head, features: FeatureSet, y: np.ndarray, smiles: Sequence[object], calibration: float | str | None, *, name: str
+) -> CalibratedFit:
+    """Fit a head, and calibrate it on predictions of molecules that the predicting head did not learn from.
+
+    Parameters
+    ----------
+    head : Head
+        Is fitted: on all rows, or on those that are not held out.
+    features, y : FeatureSet of n rows, ndarray of shape (n,)
+        As for ``Head.fit``.
+    smiles : sequence of n str
+        All rows of a molecule are held out together.
+    calibration : float, "cross" or None
+        ``"cross"``: every row is predicted by a copy of the head that learned from the other four fifths; no row is lost, and fitting
+        takes about five times as long (see ``out_of_fold_predictions`` for what is promised). A number: that share of the rows, in steps of
+        a twentieth, is kept from the head, and the promise of ``Conformal`` holds. None: no calibration.
+    name : str
+        Of the target, for messages.
+
+    Notes
+    -----
+    With too few rows or one label only there is nothing to calibrate: the head learns from all rows, and that is said in the log.
+
+    Raises
+    ------
+    ConfigError, DataError, ShapeError
+        As ``Head.fit`` does.
+    """
+    y = np.asarray(y, dtype=np.float64)
+    held_out = None if calibration is None else _held_out(head, features, y, smiles, calibration, name)
+    if held_out is None or calibration == CROSS:
+        head.fit(features, y)
+        learned = y
+    else:
+        rows = held_out.fold >= 0
+        learned = np.where(rows, np.nan, y)
+        head.fit(features, learned)
+        head.n_unlabelled_ -= int(rows.sum())  # they have a label; it is kept for calibration
+        held_out.predictions[rows] = head.predict(features.rows(rows))
+    if held_out is None:
+        return CalibratedFit(None, learned)
+    return CalibratedFit(calibrated(held_out, y, head.task_type, how="cross" if calibration == CROSS else "held out"), learned)
+
+
+def calibrated(held_out: OutOfFold, y: np.ndarray, task_type: str, *, how: Literal["cross", "held out"]) -> Calibration:
+    """Return the calibration on the rows of the folds, with its coverage in each fold."""
+    rows = held_out.fold >= 0
+    predictions, labels, fold = held_out.predictions[rows], y[rows], held_out.fold[rows]
+    observed = list(_observed(predictions, labels, fold, task_type))
+    return Calibration(Conformal.fit(predictions, labels, task_type), CalibrationSummary(how=how, n_rows=len(labels), observed=observed))
+
+
+def _held_out(
+    head: Head, features: FeatureSet, y: np.ndarray, smiles: Sequence[object], calibration: float | str, name: str
+) -> OutOfFold | None:
+    """The rows to calibrate on, with their predictions if those are known before the head is; None where there are too few."""
+    usable = np.flatnonzero(features.valid & np.isfinite(y))
+    share = 1.0 if calibration == CROSS else float(calibration)
+    problem = ""
+    if len(usable) * share < FEWEST_ROWS:
+        problem = f"calibration {calibration} leaves {int(len(usable) * share)} of {len(usable)} rows, {FEWEST_ROWS} or more are needed"
+    elif (y[usable] == y[usable[0]]).all():
+        problem = f"all {len(usable)} labels are {y[usable[0]]:g}"
+    else:
+        try:
+            if calibration == CROSS:
+                return out_of_fold_predictions(head, features, y, smiles)
+            folds = molecule_folds(y[usable], [smiles[row] for row in usable.tolist()], head.task_type, _PARTS, head.random_state)
+        except DataError as error:
+            problem = str(error)
+        else:
+            fold = np.full(features.n_rows, -1)
+            for number, (_, rows) in enumerate(folds[: max(round(share * len(folds)), 1)]):
+                fold[usable[rows]] = number
+            return OutOfFold(np.full(features.n_rows, np.nan), fold)
+    logger.warning("%s: not calibrated, so there will be no intervals or sets: %s", name, problem)
+    return None
+
+
+def _observed(predictions: np.ndarray, labels: np.ndarray, fold: np.ndarray, task_type: str) -> Iterator[ObservedCoverage]:
+    """The coverage of each fold by the others, over all folds; levels that have too few rows are left out."""
+    numbers = np.unique(fold)
+    fewest = min(int((fold != number).sum()) for number in numbers)
+    for confidence in CONFIDENCES:
+        if len(numbers) < 2 or fewest < rows_needed(confidence):
+            continue
+        intervals, p_values = np.full((2, len(labels), 2), np.nan)
+        sets = np.zeros((len(labels), 2), dtype=bool)
+        for number in numbers:
+            inside = fold == number
+            conformal = Conformal.fit(predictions[~inside], labels[~inside], task_type)
+            if task_type == "regression":
+                intervals[inside] = conformal.intervals(predictions[inside], confidence)
+            else:
+                p_values[inside] = conformal.p_values(predictions[inside])
+                sets[inside] = conformal.sets(predictions[inside], confidence)
+        found = interval_coverage(labels, intervals) if task_type == "regression" else set_coverage(labels, p_values, sets)
+        width = float((intervals[:, 1] - intervals[:, 0]).mean()) if task_type == "regression" else float(sets.sum(axis=1).mean())
+        yield ObservedCoverage(confidence=confidence, n=found.n, covered=found.covered, low=found.low, high=found.high, width=width)

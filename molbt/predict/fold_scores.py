@@ -1,0 +1,58 @@
+"""How several feature sets fare with the same head in the same folds."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from molbt.predict.cross_validation import fold_score
+from molbt.predict.features import FeatureBuilder
+from molbt.predict.head import Head
+from molbt.predict.replicates import molecule_folds
+from molbt.predict.targets import naming
+
+
+def fold_scores(
+    labels: Mapping[str, np.ndarray],
+    smiles: Sequence[str],
+    builders: Mapping[str, FeatureBuilder],
+    new_head: Callable[[str, np.ndarray], Head],
+    *,
+    n_splits: int,
+    random_state: int,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return, for each target and feature set, the head's score in each fold: RMSE or ROC AUC, NaN where it is undefined.
+
+    Parameters
+    ----------
+    labels : mapping of target to ndarray of shape (n,), float64
+        NaN where there is no label; such rows are in no fold of that target.
+    smiles : sequence of n str
+        All rows of a molecule are in the same fold.
+    builders : mapping of str to FeatureBuilder
+    new_head : callable
+        From a target and its labels to an unfitted head.
+    n_splits, random_state : int
+        As in ``molecule_folds``.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As ``molecule_folds`` and ``Head.fit`` do; the target is named.
+    """
+    scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in labels}
+    known = {name: np.flatnonzero(np.isfinite(column)) for name, column in labels.items()}
+    folds = {}
+    for name, rows in known.items():
+        with naming(name):
+            task_type, molecules = new_head(name, labels[name]).task_type, [smiles[row] for row in rows.tolist()]
+            folds[name] = molecule_folds(labels[name][rows], molecules, task_type, n_splits, random_state)
+    for features, builder in builders.items():
+        built = builder(smiles)
+        for name, rows in known.items():
+            usable, y, values = built.rows(rows), labels[name][rows], []
+            for train, test in folds[name]:
+                with naming(name):
+                    head = new_head(name, y).fit(usable.rows(train), y[train])
+                values.append(fold_score(y[test], head.predict(usable.rows(test)), head.task_type))
+            scores[name][features] = np.array(values)
+    return scores
