@@ -91,6 +91,9 @@ def fit(
             rich_help_panel=_LABELS,
         ),
     ] = None,
+    search: Annotated[
+        int, typer.Option("--search", help="Trials of a search for the head's parameters by inner validation (pip install molbt[hpo]).")
+    ] = 0,
     calibrate: Annotated[
         str,
         typer.Option(
@@ -152,6 +155,7 @@ def fit(
     )
     y = pd.DataFrame({entry.name: entry.values for entry in labels})
     with progress(quiet=is_quiet(context)) as display:
+        found = predictor.search(smiles, y, n_trials=search) if search else None
         display("fitting", 0, 1)
         predictor.fit(smiles, y, units={entry.name: entry.unit for entry in labels}, progress=display)
         shown = list(dict.fromkeys(["counts", features]))
@@ -165,6 +169,10 @@ def fit(
         "labels": {entry.name: entry.facts() for entry in labels},
         "folds": {name: {key: values.tolist() for key, values in of_target.items()} for name, of_target in scores.items()},
     }
+    if found is not None:
+        facts["search"] = {"trials": len(found.scores), "score": found.score, "default_score": found.default_score}
+        said = ", ".join(f"{name} {value}" for name, value in found.parameters.items()) or "nothing better than the defaults"
+        typer.echo(f"search of {len(found.scores)} trials: {said} ({found.score:.4f}, defaults {found.default_score:.4f}, inner folds)")
     if finetuned is not None:
         facts["finetuning"] = {"epochs": finetuned.epochs, "losses": finetuned.losses, "scores": validation}
     predictor.save(output, facts=facts)

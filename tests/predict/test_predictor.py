@@ -544,3 +544,16 @@ def test_a_fold_without_a_usable_row_has_no_score():
     assert math.isnan(cross_validation.fold_score(np.array([1.0]), np.array([np.nan]), "regression"))
     assert math.isnan(cross_validation.fold_score(np.array([1.0, 0.0]), np.array([0.5, np.nan]), "classification"))
     assert cross_validation.fold_score(np.array([1.0, 5.0]), np.array([4.0, np.nan]), "regression") == 3.0
+
+
+def test_search_takes_over_what_it_finds_and_refuses_several_targets(molecules):
+    pytest.importorskip("optuna")
+    smiles, labels = molecules
+    predictor = Predictor(head="tanimoto_svm", features="counts", calibration=None, head_parameters={"folds": 3})
+    found = predictor.search(smiles, labels, n_trials=3)
+    assert len(found.scores) == 3
+    assert found.score == min(found.default_score, *found.scores)
+    assert predictor.head_parameters == {"folds": 3, **found.parameters}
+    assert predictor.fit(smiles, labels).head_.parameters().items() >= found.parameters.items()
+    with pytest.raises(ConfigError, match="one target"):
+        predictor.search(smiles, np.column_stack([labels, labels]), n_trials=1)
