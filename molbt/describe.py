@@ -20,13 +20,17 @@ def installation() -> str:
 
 
 def directory(path: Path) -> str:
-    """Return what a run, model, corpus or predictor directory holds.
+    """Return what a run, model, corpus or predictor directory holds, or an encoder that comes with molbt, named as such.
 
     Raises
     ------
     DataError
         If it is none of these.
     """
+    if not path.exists():
+        from molbt.model.checkpoint import find_model, shipped_models  # loads torch
+
+        path = find_model(path) if str(path) in shipped_models() else path
     for name, describe in (
         ("predictor.json", _predictor),
         ("run.json", _run),

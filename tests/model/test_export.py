@@ -1,12 +1,15 @@
 """A model on its own: its bytes, its record of what it saw, and the numbers it gives."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from small_run import nci_smiles, small_config
 
+from molbt import describe
 from molbt.data.seen_molecules import SeenMolecules
-from molbt.errors import CheckpointError, ConfigError
+from molbt.errors import CheckpointError, ConfigError, DataError
 from molbt.featurizer import MoleculeFeaturizer
 from molbt.model.checkpoint import find_model, from_pretrained, read_config, shipped_models
 from molbt.model.export import export_model
@@ -69,3 +72,10 @@ def test_an_unknown_name_lists_the_shipped_ones(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match="default"):
         find_model("defualt")
+
+
+def test_the_shipped_encoder_is_described_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "embedding width: 256" in describe.directory(Path("default"))
+    with pytest.raises(DataError, match="none of their files"):
+        describe.directory(Path("defualt"))
