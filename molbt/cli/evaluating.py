@@ -89,7 +89,7 @@ def evaluate(
     from molbt.evaluation.leakage import find_leakage
     from molbt.evaluation.protocol import evaluate as run_protocol
     from molbt.evaluation.statistics import values_by_data_set
-    from molbt.model.checkpoint import add_results
+    from molbt.model.checkpoint import add_results, find_model
     from molbt.report.page import write_report
     from molbt.report.tables import text_table
 
@@ -155,7 +155,7 @@ def evaluate(
         control=control,
         metric=metrics,
         published=published,
-        run_directory=_run_of(model) if model is not None else None,
+        run_directory=(_run_of(model) or find_model(model)) if model is not None else None,
         leakage=leakage,
         coverage=covered,
         embedding_map=embedding_map(built, features.learned, policy=features.policy) if features else None,

@@ -233,7 +233,7 @@ def _training_section(record: RunRecord) -> Iterator[str]:
     table = record.metrics
     figure = training_figure(record)
     if not figure:
-        yield "<p>The run has no finished epoch, so there is nothing to draw.</p>"
+        yield "<p>There is no record of a finished epoch here (a model on its own has none), so there is nothing to draw.</p>"
         return
     if {"seconds", "samples_per_second"} <= set(table.columns):
         yield (

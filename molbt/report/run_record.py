@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from molbt.errors import DataError
 
@@ -37,16 +38,21 @@ class RunRecord:
 
 
 def read_run(directory: str | Path) -> RunRecord:
-    """Read a run's directory. Files that are not there yet are left out.
+    """Read the directory of a run, or of a model on its own, which tells less. Files that are not there yet are left out.
 
     Raises
     ------
     DataError
-        If the directory is not that of a run, or a file in it cannot be read.
+        If the directory is neither, or a file in it cannot be read.
     """
     path = Path(directory)
+    if not (path / "run.json").is_file() and (path / "config.json").is_file():
+        content = _json(path / "config.json")
+        config_text = yaml.safe_dump(content.get("run_config", {}), sort_keys=False, allow_unicode=True)
+        told = {"molbt": content.get("molbt_version"), "weights_sha256": content.get("sha256"), **content.get("facts", {})}
+        return RunRecord(pd.DataFrame(), [], config_text, _flat(told))
     if not (path / "run.json").is_file():
-        raise DataError(f"expected the directory of a run with run.json in it, got {path}; pass the directory given to pretrain")
+        raise DataError(f"expected the directory of a run with run.json in it, got {path}; pass that given to pretrain, or a model")
     facts = _flat({key: value for key, value in _json(path / "run.json").items() if key not in ("config", "format", "format_version")})
     if (path / "model" / "config.json").is_file():
         model_facts = _flat(_json(path / "model" / "config.json").get("facts", {}))

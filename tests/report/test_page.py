@@ -150,7 +150,7 @@ def test_task_names_are_left_out_of_the_drawing_when_there_are_many(tmp_path: Pa
 def test_a_run_without_an_epoch_is_reported_as_such(tmp_path: Path, results: pd.DataFrame, run_directory: Path) -> None:
     for name in ("metrics.csv", "spectra.jsonl", "config.yaml"):
         (run_directory / name).unlink()
-    assert "no finished epoch" in page_of(tmp_path, results, run_directory=run_directory)
+    assert "no record of a finished epoch" in page_of(tmp_path, results, run_directory=run_directory)
 
 
 def test_training_drawing_has_the_loss_its_terms_and_the_diagnostics(tmp_path: Path, results: pd.DataFrame, run_directory: Path) -> None:
@@ -214,3 +214,13 @@ def test_writing_a_report_loads_neither_torch_nor_pyplot() -> None:
     code = "import sys, molbt.report.page; print([name for name in ('torch', 'rdkit', 'matplotlib.pyplot') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_model_on_its_own_tells_its_configuration_and_facts():
+    from molbt.model.checkpoint import find_model
+
+    record = read_run(find_model("default"))
+    assert record.metrics.empty
+    assert "name: multitask" in record.config
+    assert record.facts["molecules"] == "177,561"
+    assert record.facts["versions.rdkit"]
