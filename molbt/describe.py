@@ -49,6 +49,11 @@ def directory(path: Path) -> str:
     )
 
 
+def course_in_words(epochs: int) -> str:
+    """Return what fine-tuning did: no epoch at all where validation preferred the encoder as it was, or there was no validation."""
+    return f"fine-tuned for {epochs} epochs" if epochs else "linear output on the encoder as it was: validation preferred no fine-tuning"
+
+
 def _run(path: Path, content: dict[str, Any]) -> list[str]:
     hardware = content["hardware"]
     finished = (path / "model" / "config.json").is_file()
@@ -70,7 +75,7 @@ def _run(path: Path, content: dict[str, Any]) -> list[str]:
 
 def _model(path: Path, content: dict[str, Any]) -> list[str]:
     run = content["run_config"]
-    facts = [f"{name.replace('_', ' ')}: {value}" for name, value in content["facts"].items()]
+    facts = [f"{name.replace('_', ' ')}: {_in_words(value)}" for name, value in content["facts"].items() if value not in ({}, [])]
     return [f"model: {path}", f"views: {_views(run)}", f"embedding width: {run['encoder']['embedding_dim']}", *facts]
 
 
@@ -98,9 +103,9 @@ def _predictor(path: Path, content: dict[str, Any]) -> list[str]:
             *(f"{name}: {metric} in {len(values)} random folds, {of}: {_mean(values)}" for of, values in folds.get(name, {}).items()),
             *(f"{name}: {metric} in fine-tuning's validation, {of}: {score}" for of, score in _scores(finetuning, name)),
         ]
-    lines += [f"fine-tuned for {finetuning['epochs']} epochs"] if "epochs" in finetuning else []
+    lines += [course_in_words(finetuning["epochs"])] if "epochs" in finetuning else []
     lines += [f"policy of labels: {_listed(policy)}"] if policy else []
-    return [*lines, *(f"{name}: {value}" for name, value in facts.items())]
+    return [*lines, *(f"{name}: {_in_words(value)}" for name, value in facts.items())]
 
 
 def _calibration(target: dict[str, Any]) -> list[str]:
@@ -119,8 +124,16 @@ def _scores(finetuning: dict[str, Any], target: str) -> list[tuple[str, str]]:
 
 
 def _listed(values: dict[str, Any]) -> str:
-    """What was counted or chosen; zeros and what was left open say nothing."""
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items() if value)
+    """What was counted or chosen; what was left open says nothing, nor does a count of zero, but a threshold of zero does."""
+    said = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in values.items()}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in said.items() if value)
+
+
+def _in_words(value: Any) -> str:
+    """A JSON value without its brackets."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {entry}" for name, entry in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _mean(values: list[float | None]) -> str:

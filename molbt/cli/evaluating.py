@@ -95,6 +95,11 @@ def evaluate(
 
     if model is None and write_card:
         raise ConfigError("--write-card writes into the card of an encoder, received no --model; pass --model runs/a")
+    if write_card and model is not None and not find_model(model).is_relative_to(model):  # it was named, not pointed at
+        raise ConfigError(
+            f"--write-card would write into the installed package, received {model}, an encoder that comes with molbt; make a copy of your "
+            f"own first: molbt export --model {model} -o DIRECTORY"
+        )
     if model is None and layer != "embedding":
         raise ConfigError(f"--layer {layer} is an output of an encoder, received no --model; pass --model runs/a")
     shares = _fractions(fractions)

@@ -92,7 +92,7 @@ def fit(
         ),
     ] = None,
     search: Annotated[
-        int, typer.Option("--search", help="Trials of a search for the head's parameters by inner validation (pip install molbt[hpo]).")
+        int, typer.Option("--search", help="Trials of a search for the head's parameters by inner validation (pip install molbt\\[hpo]).")
     ] = 0,
     calibrate: Annotated[
         str,
@@ -116,6 +116,7 @@ def fit(
 
     from molbt.data.files import check_new_directory
     from molbt.data.tables import read_table, require_column, write_table
+    from molbt.describe import course_in_words
     from molbt.predict.label_policy import LabelPolicy
     from molbt.predict.predictor import Predictor
 
@@ -158,7 +159,7 @@ def fit(
         found = predictor.search(smiles, y, n_trials=search) if search else None
         display("fitting", 0, 1)
         predictor.fit(smiles, y, units={entry.name: entry.unit for entry in labels}, progress=display)
-        shown = list(dict.fromkeys(["counts", features]))
+        shown = _compared(predictor, features)
         finetuned = predictor.finetuned_
         scores = predictor.cross_validate(smiles, y, features=shown, n_splits=folds) if folds and finetuned is None else {}
         validation = predictor.compare_finetuned(smiles) if finetuned is not None and finetuned.folds else {}
@@ -173,6 +174,8 @@ def fit(
         facts["search"] = {"trials": len(found.scores), "score": found.score, "default_score": found.default_score}
         said = ", ".join(f"{name} {value}" for name, value in found.parameters.items()) or "nothing better than the defaults"
         typer.echo(f"search of {len(found.scores)} trials: {said} ({found.score:.4f}, defaults {found.default_score:.4f}, inner folds)")
+        if found.parameters:
+            typer.echo("the search has seen all rows: folds and coverage below look a little better than new molecules will")
     if finetuned is not None:
         facts["finetuning"] = {"epochs": finetuned.epochs, "losses": finetuned.losses, "scores": validation}
     predictor.save(output, facts=facts)
@@ -180,9 +183,11 @@ def fit(
     if len(left_out):
         write_table(left_out, output / "left_out.csv")
     for name, fitted in predictor.heads_.items():
-        made_of = f"head {head}, features {features}" if finetuned is None else f"fine-tuned for {finetuned.epochs} epochs"
+        made_of = f"head {head}, features {features}" if finetuned is None else course_in_words(finetuned.epochs)
         typer.echo(f"{name}: {fitted.n_train_:,} rows used, {fitted.n_refused_:,} refused; {made_of}")
         _show_folds(name, fitted.task_type, scores.get(name, {}), features)
+        if name in scores and "counts" not in scores[name]:
+            typer.echo(f"{name}: the head {head} takes no counts, and so has no control; --head tanimoto_svm shows what they reach")
         _show_validation(name, fitted.task_type, validation.get(name, {}))
         if name in predictor.calibrations_:
             lines = predictor.calibrations_[name].summary.lines(fitted.task_type, predictor.units_.get(name))
@@ -224,6 +229,15 @@ def _calibration(text: str) -> float | str | None:
         return float(text)
     except ValueError as error:
         raise ConfigError(f"--calibrate must be cross, none or a share of the molecules such as 0.2, received {text!r}") from error
+
+
+def _compared(predictor: "Predictor", features: str) -> list[str]:
+    """The features to show scores of: plain counts first, where the head can use them at all."""
+    from molbt.predict.features import feature_builders
+
+    counts = feature_builders(["counts"])["counts"]([])
+    control = ["counts"] if all(head.supports(counts) for head in predictor.heads_.values()) else []
+    return list(dict.fromkeys([*control, features]))
 
 
 def _settings(changes: Sequence[str], example: str) -> dict[str, Any]:

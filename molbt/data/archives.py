@@ -1,6 +1,7 @@
 """Archives from elsewhere, unpacked without trusting them."""
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -22,7 +23,6 @@ MAX_RATIO = 200
 
 _OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 _CHUNK = 1 << 20
-_BLOCK = 512  # of a tar file; a member costs one at least
 
 
 def extract(
@@ -63,7 +63,10 @@ def extract(
         else:
             _extract_tar(archive, temporary, budget)
         os.replace(temporary, directory)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile, NotImplementedError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError) as error:
+        # bz2 and gzip report damage without a number, and a damaged zip file seeks to before its start; a full disk is no fault of theirs.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise DataError(f"cannot unpack {archive}: {error}; get the file again") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

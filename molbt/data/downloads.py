@@ -58,7 +58,7 @@ def download(
     received = 0
     try:
         with opener.open(url, timeout=timeout) as answer, atomic_write(path) as file:
-            announced = int(answer.headers.get("Content-Length") or -1)
+            announced = -1 if answer.length is None else answer.length
             _check_size(url, announced, max_bytes)
             while chunk := answer.read(_CHUNK):
                 received += len(chunk)

@@ -97,9 +97,3 @@ def _without_labels(mol: Mol) -> Mol:
         return Chem.RemoveHs(mol)
     except Chem.MolSanitizeException:  # uncharging may leave a bridging hydrogen (boranes) with a valence that RDKit refuses
         return Chem.RemoveHs(mol, sanitize=False)
-
-
-def replicates(hashes: np.ndarray, train: np.ndarray, test: np.ndarray) -> int:
-    """Return how many test rows hold a molecule that stands in a training row too (measured twice, or written in another form)."""
-    known = hashes[train]
-    return int((np.isin(hashes[test], known) & (hashes[test] != 0)).sum())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from molbt.data.columns import RaggedBatch
-from molbt.errors import ConfigError
+from molbt.errors import ConfigError, DataError
 from molbt.nn.collectives import sum_over_ranks
 from molbt.objectives.base import Objective, ObjectiveOutput, StepContext, Twin, Views
 
@@ -51,6 +51,7 @@ class Multitask(Objective):
         self.views = None if views is None else tuple(views)
         self.kind = kind
         self.dropout = nn.Dropout(dropout)
+        self._labels_checked = kind != "class"
 
     def build(self, twin: Twin, *, pairs: Sequence[tuple[str, str]], n_tasks: Mapping[str, int]) -> None:
         """Make the outputs, with weights of zero: every task starts at "no idea", whatever the scale of the embedding."""
@@ -68,6 +69,8 @@ class Multitask(Objective):
         """Terms: ``loss``, the mean over the labels; ``labels``, their number; ``accuracy`` (class) or ``r2`` against predicting 0."""
         labels = context.labels[self.labels]
         truth = labels.fields["value"]
+        if not self._labels_checked:  # once: a look at each batch would wait for a GPU
+            self._check_classes(truth)
         embedding = self.dropout(torch.cat([views.embedding(view) for view in self._read], dim=1))
         outputs = self.outputs(embedding, labels)
         if self.kind == "class":
@@ -81,6 +84,15 @@ class Multitask(Objective):
         loss = sum_over_ranks(total) / n_labels.clamp(min=1)
         part, whole = sum_over_ranks(torch.stack([part.detach(), whole]))
         return ObjectiveOutput(loss, {"loss": loss.detach(), "labels": n_labels, told: part / whole.clamp(min=1e-12)})
+
+    def _check_classes(self, truth: Tensor) -> None:
+        odd = truth[(truth != 0) & (truth != 1)]
+        if len(odd):
+            raise DataError(
+                f"objective 'multitask' of kind 'class' expects labels 0 and 1 in the label set {self.labels!r}, received {odd[0].item():g}; "
+                "recode them, or set kind: value"
+            )
+        self._labels_checked = True
 
     def outputs(self, embedding: Tensor, labels: RaggedBatch) -> Tensor:
         """Return the output of each label's task: ``(items,)`` float32."""

@@ -90,14 +90,18 @@ class Automatic(Head):
     def _fit(self, features: FeatureSet, y: np.ndarray) -> None:
         heads = self._candidates(features)
         folds = inner_folds(y, self.task_type, self.folds, self.random_state) if len(heads) > 1 else []
-        held_out = np.array([head.fit_with_held_out(features, y, folds) for head in heads])
-        losses = np.array([_loss(row, y) for row in held_out]) if folds else np.ones(len(heads))
-        weights = _weights(losses, self.sharpness)
         self.members_ = {head.name: head for head in heads}
-        self.weights_ = dict(zip(self.members_, weights.tolist(), strict=True))
         self.losses_: dict[str, float] = {}
         if folds:
+            held_out = np.array([head.fit_with_held_out(features, y, folds) for head in heads])
+            losses = np.array([_loss(row, y) for row in held_out])
+            weights = _weights(losses, self.sharpness)
             self.losses_ = dict(zip(self.members_, losses.tolist(), strict=True)) | {self.name: _loss(weights @ held_out, y)}
+        else:
+            for head in heads:
+                head.fit(features, y)  # which still chooses its own settings
+            weights = np.full(len(heads), 1 / len(heads))
+        self.weights_ = dict(zip(self.members_, weights.tolist(), strict=True))
 
     def _predict(self, features: FeatureSet) -> np.ndarray:
         return np.sum([self.weights_[name] * head.predict(features) for name, head in self.members_.items()], axis=0)

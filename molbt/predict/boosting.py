@@ -107,7 +107,7 @@ class LightGBM(Head):
             "min_sum_hessian_in_leaf": 0.0 if self.task_type == "regression" else 1e-3,
             "min_data_in_bin": 1,
             "max_bin": self.max_bin,
-            "feature_fraction": min(1.0, max(self.column_fraction, _FEWEST_COLUMNS / max(len(self.columns_), 1))),
+            "feature_fraction": min(1.0, max(self.column_fraction, _FEWEST_COLUMNS / len(self.columns_))),
             "bagging_fraction": self.row_fraction,
             "bagging_freq": 1,
             "lambda_l2": self.l2,
@@ -121,16 +121,22 @@ class LightGBM(Head):
 
 
 def _splittable_columns(matrix: Block, min_rows: int) -> np.ndarray:
-    """Columns that vary, and in a sparse matrix have enough rows off zero to fill a leaf."""
+    """Columns that vary, and in a sparse matrix have enough rows off zero to fill a leaf; the first column where none does."""
+    chosen = np.flatnonzero(_varies(matrix, min_rows))
+    # LightGBM refuses a table without columns; one that cannot be split gives the mean of the labels.
+    return chosen if len(chosen) else np.zeros(1, dtype=chosen.dtype)
+
+
+def _varies(matrix: Block, min_rows: int) -> np.ndarray:
     if isinstance(matrix, np.ndarray):
-        return np.flatnonzero((matrix != matrix[:1]).any(axis=0) & ~np.isnan(matrix).all(axis=0))
+        return (matrix != matrix[:1]).any(axis=0) & ~np.isnan(matrix).all(axis=0)
     n_rows, width = matrix.shape
     stored = np.bincount(matrix.indices, minlength=width)
     smallest, largest = np.full(width, np.inf, np.float32), np.full(width, -np.inf, np.float32)
     np.fmin.at(smallest, matrix.indices, matrix.data)
     np.fmax.at(largest, matrix.indices, matrix.data)
     varies = (stored < n_rows) | (smallest != largest) | np.bincount(matrix.indices[np.isnan(matrix.data)], minlength=width).astype(bool)
-    return np.flatnonzero((stored >= min_rows) & (stored > 0) & varies)
+    return (stored >= min_rows) & (stored > 0) & varies
 
 
 def _taken(matrix: Block, columns: np.ndarray) -> np.ndarray | sparse.csr_matrix:

@@ -27,9 +27,10 @@ def random_folds(labels: np.ndarray, task_type: str, n_splits: int, random_state
         raise ConfigError(f"cross-validation needs two or more folds, received {n_splits}; ask for more, or leave it out (--folds 0)")
     if len(labels) < 3 or most < 2:
         needed = "three or more labelled rows" if is_regression else "two or more rows of each class"
+        remedy = "label more rows" if is_regression else "label more rows, or move the threshold if there is one"
         raise DataError(
             f"cross-validation needs {needed}, received {len(labels)} labels"
-            f"{'' if is_regression else f', {most} of the smaller class'}; leave it out (--folds 0)"
+            f"{'' if is_regression else f', {most} of the smaller class'}; {remedy}, or leave it out (--folds 0)"
         )
     return _split(labels, task_type, min(n_splits, most), random_state)
 

@@ -234,7 +234,7 @@ def _masked_terms(head: Head, features: FeatureSet, prediction: float, places: d
 
 def _without_each_atom(environments: Environments, n_atoms: int, width: int) -> sparse.csr_array:
     """One row per atom: the counts of the features that do not touch it."""
-    columns = np.array(sorted(environments), dtype=np.int64)
+    columns = np.array(sorted(environments), dtype=np.int32)  # scikit-learn's forest takes no wider indices
     counts = np.zeros((n_atoms, len(columns)))
     for position, column in enumerate(columns.tolist()):
         counts[:, position] = len(environments[column])

@@ -22,8 +22,8 @@ class GaussianProcess(KernelHead):
 
     Classification is regression on labels of −1 and +1 with a sigmoid on held-out means, "least-squares classification" of Rasmussen and
     Williams, section 6.5: one eigendecomposition instead of a Laplace approximation for each candidate. Held-out means are exact and cost
-    no further fit: those of the fold F are ``y_F − ([K⁻¹]_FF)⁻¹ [K⁻¹ y]_F`` (the leave-one-out equations, 5.12, for blocks), at the
-    variances that the likelihood of all rows sets.
+    no further fit: those of the fold F are ``y_F − ([K⁻¹]_FF)⁻¹ [K⁻¹ (y − c)]_F`` with the mean label c of the other rows (the
+    leave-one-out equations, 5.12, for blocks), at the variances that the likelihood of all rows sets.
 
     Attributes
     ----------
@@ -73,10 +73,12 @@ class GaussianProcess(KernelHead):
     def _held_out(self, kernel: np.ndarray, targets: np.ndarray, folds: Folds, settings: Sequence[float]) -> np.ndarray:
         posterior = self._new_machine(kernel, targets, np.nan)
         decisions = np.empty(len(targets))
-        for _, rest in folds:
-            vectors = posterior.vectors[rest]
-            inverse = (vectors / (posterior.values + posterior.noise)) @ vectors.T
-            decisions[rest] = targets[rest] - np.linalg.solve(inverse, posterior.weights[rest])
+        scaled = posterior.vectors / (posterior.values + posterior.noise)
+        weights_of_one = scaled @ posterior.vectors.sum(axis=0)  # K⁻¹ 1: what a change of the centre does to the weights
+        for train, rest in folds:
+            inverse = scaled[rest] @ posterior.vectors[rest].T
+            weights = posterior.weights[rest] + (posterior.centre - targets[train].mean()) * weights_of_one[rest]
+            decisions[rest] = targets[rest] - np.linalg.solve(inverse, weights)
         return decisions[None]
 
     def _new_machine(self, kernel: np.ndarray, targets: np.ndarray, setting: float) -> "_Posterior":

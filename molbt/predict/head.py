@@ -145,7 +145,7 @@ class Head(BaseEstimator, ABC):
         if self.n_train_ < 2:
             raise DataError(
                 f"the head {self.name!r} needs at least two labelled rows, got {self.n_train_} of {features.n_rows} "
-                f"({self.n_refused_} refused, {self.n_unlabelled_} without a label); give numbers, for classes 0 and 1"
+                f"({self.n_refused_} refused, {self.n_unlabelled_} without a label); give more molecules that can be read and have a label"
             )
         targets = y[usable]
         if self.task_type == "classification" and not np.isin(targets, (0.0, 1.0)).all():

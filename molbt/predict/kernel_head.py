@@ -11,6 +11,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import mean_squared_error, roc_auc_score
 
+from molbt.errors import ConfigError
 from molbt.predict.block_kernels import BlockKernels, Grams
 from molbt.predict.cross_validation import inner_folds
 from molbt.predict.features import FeatureSet
@@ -70,6 +71,14 @@ class KernelHead(Head):
     def fit_with_held_out(self, features: FeatureSet, y: np.ndarray, folds: Folds) -> np.ndarray:
         rows, labels = self._training_rows(features, y)
         return self._values(self._fit_on(rows, labels, folds))
+
+    def _check(self, features: FeatureSet) -> None:
+        super()._check(features)
+        if not all(0 <= share <= 1 for share in self.dense_shares):
+            raise ConfigError(
+                f"the dense_shares of the head {self.name!r} must be numbers from 0 to 1, received {list(self.dense_shares)}; give such as "
+                "0 and 0.3"
+            )
 
     def _fit(self, features: FeatureSet, y: np.ndarray) -> None:
         self._fit_on(features, y, inner_folds(y, self.task_type, self.folds, self.random_state))

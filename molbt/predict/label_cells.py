@@ -109,7 +109,7 @@ def _read(cell: Any, beside: Any) -> tuple[float, str, bool]:
     match = _CELL.fullmatch(text)
     number = float(match["number"]) if match else math.nan
     if match is None or not math.isfinite(number):
-        raise DataError(f"{text[:40]!r} is no finite number")
+        raise DataError(f"{text[:40]!r} is no finite number such as 1200 or >10, and no class word such as active")
     relation = match["relation"] or ("" if beside is None or beside is pd.NA or beside != beside else str(beside).strip())
     if relation not in _RELATIONS:
         raise DataError(f"unknown relation {relation[:10]!r}")

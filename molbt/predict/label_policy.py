@@ -64,6 +64,11 @@ class LabelPolicy:
             raise ConfigError("expected one threshold, received --active-above and --active-below; leave one out")
         if self.has_threshold and self.task_type == "regression":
             raise ConfigError("a threshold makes classes, received --task-type regression beside it; leave one of them out")
+        if self.task_type == "classification" and self.scale != "none" and not self.has_threshold:
+            raise ConfigError(
+                f"classes are not converted, received --task-type classification and --to {self.scale} without a threshold; pass "
+                "--active-above or --active-below, or leave out --to"
+            )
         if self.max_spread is not None and not self.max_spread >= 0:
             raise ConfigError(f"expected a largest spread of 0 or more, received {self.max_spread} (--max-spread)")
         _ = self.conversion

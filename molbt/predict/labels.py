@@ -173,7 +173,6 @@ def make_labels(
     if not counts.labels:
         first = next((f"; row {row}: {reason}" for row, reason in enumerate(rows.reasons) if reason), "")
         odd = f", {counts.left_out()}" if counts.left_out() else ""
-        odd = f", {counts.left_out()}" if counts.left_out() else ""
         raise DataError(
             f"column {name!r} leaves no label in {counts.rows:,} rows (empty {counts.missing:,}{odd}{first}); "
             "name another column or change how it is read"
@@ -237,7 +236,8 @@ class _Rows:
             if label is None:
                 spread = "as many of either class" if task_type == "classification" else f"{max(values) - min(values):.3g} apart"
                 others = f"the {len(group)} measurements of this molecule, from row {group[0]} on"
-                self.leave_out(np.isin(np.arange(len(self.values)), group), "conflicts", f"{others}, are {spread}")
+                for row in group:
+                    self.values[row], self.status[row], self.reasons[row] = np.nan, "conflicts", f"{others}, are {spread}"
                 continue
             for row in group[1:]:
                 self.values[row], self.status[row] = np.nan, "replicates"

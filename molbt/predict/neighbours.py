@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from molbt.errors import ConfigError
 from molbt.predict.features import FeatureSet
 from molbt.predict.head import Trial
 from molbt.predict.kernel_head import Folds, KernelHead
@@ -39,6 +40,14 @@ class Neighbours(KernelHead):
             "neighbours": [trial.suggest_int("neighbours", 1, 50, log=True)],
             "power": trial.suggest_float("power", 1.0, 16.0, log=True),
         }
+
+    def _check(self, features: FeatureSet) -> None:
+        super()._check(features)
+        if min(self.neighbours) < 1 or self.power < 0:
+            raise ConfigError(
+                f"the head {self.name!r} needs one neighbour or more and a power of 0 or more, received neighbours {list(self.neighbours)} "
+                f"and power {self.power:g}; give such as 5 and 6"
+            )
 
     def _held_out(self, kernel: np.ndarray, targets: np.ndarray, folds: Folds, settings: Sequence[float]) -> np.ndarray:
         decisions = np.empty((len(settings), len(targets)))

@@ -57,6 +57,9 @@ def out_of_fold_predictions(head: Head, features: FeatureSet, y: np.ndarray, smi
     held .82, .90 and .96 of the labels, and those of ``lightgbm`` the same; calibrated on a quarter of the training rows instead, .80, .90
     and .95, and .79, .89 and .94. The widths were within 7 % of each other, and the predictions themselves gain from the rows.
 
+    Heads on kernels choose their settings on these very folds, which narrows the intervals. Against a choice inside each fold, 0.9 held
+    .001 less with ``tanimoto_svm`` on 30 and on 100 molecules of CHEMBL2147, and up to .015 less on 30 rows of hardly more than noise.
+
     References
     ----------
     Barber, Candès, Ramdas and Tibshirani, "Predictive inference with the jackknife+", Annals of Statistics 49 (2021) 486–507,

@@ -48,7 +48,7 @@ class MemberDescription(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-    weight: Annotated[float, Field(gt=0, le=1)]
+    weight: Annotated[float, Field(ge=0, le=1)]
     chosen: dict[str, Any]
 
 

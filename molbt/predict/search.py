@@ -102,7 +102,8 @@ def search_head(
     defaults = build_head(name, task_type)
     higher_is_better = task_type == "classification"
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would write a line for each trial
+    # It would write a line for each trial, and a traceback where one fails; that error is raised as it is.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         study = optuna.create_study(
             direction="maximize" if higher_is_better else "minimize", sampler=optuna.samplers.TPESampler(seed=random_state)

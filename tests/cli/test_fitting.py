@@ -11,6 +11,7 @@ import pytest
 from molbt import Predictor
 from molbt.cli.main import run
 from molbt.data.sources import embedded_activities
+from molbt.describe import course_in_words
 
 MESSY = {0: ">10000", 1: "0", 2: "", 3: "n.d.", 4: "oops", 5: "~250"}
 
@@ -132,6 +133,43 @@ def test_a_predictor_may_go_without_calibration_and_without_its_molecules(assay,
     assert "--applicability" in capsys.readouterr().err
     assert run(["info", str(tmp_path / "p")]) == 0
     assert "activity: not calibrated" in capsys.readouterr().out
+
+
+def test_a_threshold_of_zero_is_told_by_info_and_lengths_are_rounded(assay, tmp_path, capsys):
+    command = ["fit", str(assay), "--target", "activity", "--head", "knn", "--folds", "0", "--calibrate", "none"]
+    assert run([*command, "--active-above", "0", "-o", str(tmp_path / "p")]) == 0
+    assert run([*command, "-o", str(tmp_path / "q")]) == 0
+    capsys.readouterr()
+    assert run(["info", str(tmp_path / "p")]) == 0
+    assert "active above 0" in capsys.readouterr().out
+    assert run(["info", str(tmp_path / "q")]) == 0
+    assert re.search(r"max spread \d\.\d{1,4}$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_head_of_dense_features_is_scored_without_the_counts_it_cannot_use(assay, tmp_path, capsys):
+    command = ["fit", str(assay), "--target", "activity", "--head", "svm", "--features", "descriptors", "--folds", "2"]
+    assert run([*command, "--calibrate", "none", "-o", str(tmp_path / "p")]) == 0
+    shown = capsys.readouterr().out
+    assert "RMSE in 2 random folds, descriptors: " in shown
+    assert "random folds, counts" not in shown
+    assert "takes no counts" in shown
+
+
+def test_a_search_that_found_something_says_that_it_has_seen_the_rows(assay, tmp_path, capsys):
+    command = ["fit", str(assay), "--target", "activity", "--head", "ridge", "--search", "3", "--folds", "2", "--calibrate", "none"]
+    assert run([*command, "-o", str(tmp_path / "p")]) == 0
+    shown = capsys.readouterr().out
+    assert ("nothing better than the defaults" in shown) != ("the search has seen all rows" in shown)
+
+
+def test_fine_tuning_without_an_epoch_is_not_called_fine_tuned():
+    assert course_in_words(4) == "fine-tuned for 4 epochs"
+    assert "fine-tuned for" not in course_in_words(0)
+
+
+def test_the_help_of_fit_names_the_extra_that_brings_a_search(capsys):
+    assert run(["fit", "--help"]) == 0
+    assert "molbt[hpo]" in capsys.readouterr().out
 
 
 def test_calibration_molecules_may_be_kept_from_the_head(assay, tmp_path, capsys):

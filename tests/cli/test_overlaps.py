@@ -74,3 +74,10 @@ def test_a_card_needs_a_model(files, capsys):
     arguments = ["evaluate", "table", str(files / "mine.csv"), "--target", "y", "-o", str(files / "out"), "--write-card"]
     assert run(arguments) == 2
     assert "pass --model" in capsys.readouterr().err
+
+
+def test_a_card_is_not_written_into_the_package(files, capsys):
+    arguments = ["evaluate", "table", str(files / "mine.csv"), "--target", "y", "--smiles-column", "structure", "-o", str(files / "out")]
+    assert run([*arguments, "--model", "default", "--write-card"]) == 2
+    assert "molbt export --model default -o" in capsys.readouterr().err
+    assert not (files / "out").exists()

@@ -88,6 +88,7 @@ ATTACKS = {
     "tar cut": good_tar()[:700],
     "tar.gz cut": gzip.compress(good_tar())[:-30],
     "tar.gz flipped": gzip.compress(good_tar())[:40] + b"\xff\xff\xff" + gzip.compress(good_tar())[43:],
+    "tar.bz2 flipped": b"BZh9" + b"\xff" * 100,
     "tar.gz bomb": gzip.compress(tar_of((tar_member("zeros"), bytes(30_000_000)))),
     "tar many members": tar_of(*((tar_member(f"f{place}"), b"") for place in range(1_001))),
     "zip parent": zip_of(("../evil", b"x")),
@@ -99,6 +100,7 @@ ATTACKS = {
     "zip bomb": zip_of(("zeros", bytes(30_000_000))),
     "zip many members": zip_of(*((f"f{place}", b"") for place in range(1_001))),
     "zip cut": zip_of(*GOOD.items())[:-30],
+    "zip place before the start": zip_of(("a", b"x"))[:-6] + b"\xff\xff\xff\x7f\x00\x00",
     "no archive": b"smiles,y\nC,1\n" * 100,
     "no bytes": b"",
 }

@@ -1,5 +1,6 @@
 import hashlib
 import threading
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,17 @@ CONTENT = b"smiles,y\nCCO,1\n" * 1_000
 CHECKSUM = hashlib.sha256(CONTENT).hexdigest()
 
 
+def announcing_nonsense(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: soon\r\n\r\n" + CONTENT)
+
+
 def test_a_file_arrives_whole_with_its_checksum(tmp_path: Path) -> None:
-    answers = {"/a": CONTENT, "/moved": redirect("/a"), "/open": lambda handler: send(handler, CONTENT, announced=None)}
+    answers = {
+        "/a": CONTENT,
+        "/moved": redirect("/a"),
+        "/open": lambda handler: send(handler, CONTENT, announced=None),
+        "/odd": announcing_nonsense,
+    }
     with serving(answers) as address:
         for path in answers:
             assert download(f"{address}{path}", tmp_path / "a", sha256=CHECKSUM, schemes=("http",)) == CHECKSUM

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from molbt.data.columns import RaggedBatch
 from molbt.data.corpus import Corpus, prepare
-from molbt.errors import ConfigError, Interrupted
+from molbt.errors import ConfigError, DataError, Interrupted
 from molbt.objectives.base import StepContext
 from molbt.objectives.multitask import Multitask
 from molbt.training.trainer import pretrain
@@ -159,6 +159,11 @@ def test_a_wrong_parameter_is_refused(parameters, words):
 def test_an_unknown_label_set_is_refused():
     with pytest.raises(ConfigError, match="potency"):
         Multitask(labels="potency").build(_Twin(), pairs=[("a", "c")], n_tasks={"activity": 2})
+
+
+def test_measured_values_are_not_taken_for_classes():
+    with pytest.raises(DataError, match=r"7.5.*kind: value"):
+        scored(built(), {"a": torch.randn(2, WIDTH)}, items([0, 1], [0, 1], [1.0, 7.5], n_rows=2))
 
 
 def lipophilicity(smiles: str) -> float:

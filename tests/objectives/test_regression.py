@@ -1,12 +1,17 @@
 """The regression objective against a hand calculation, and on real molecules."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from rdkit import Chem
 from rdkit.Chem import Descriptors
 from small_run import DESCRIPTORS, FINGERPRINTS, last_checkpoint, nci_smiles, small_config, small_corpus
 
 from molbt.errors import ConfigError
+from molbt.nn.dense_encoder import DenseEncoder
 from molbt.objectives.regression import Regression
 from molbt.training.trainer import pretrain
 
@@ -56,3 +61,33 @@ def test_regression_is_found_by_name():
     from molbt import registry
 
     assert registry.find("objectives", "regression") is Regression
+
+
+def loss_on_rank(rank: int, world_size: int, *, directory: str) -> tuple[dict[str, float], list[float]]:
+    """Terms and gradient over a batch of seven rows that is spread unevenly over the ranks."""
+    generator = torch.Generator().manual_seed(1)
+    embedding, inputs = torch.randn(7, 4, generator=generator), torch.randn(7, 3, generator=generator)
+    kept = torch.arange(7).tensor_split(world_size)[rank]
+    encoder = DenseEncoder(embedding_dim=4, hidden=[4], winsorise=5.0, fitted={"centre": torch.zeros(3), "scale": torch.ones(3)})
+    twin = SimpleNamespace(encoder_of=lambda view: encoder, embedding_dim=lambda view: 4)
+    objective = Regression(source="a", target="b")
+    objective.build(twin, pairs=[("a", "b")], n_tasks={})
+    with torch.no_grad():
+        objective.head.weight.copy_(torch.randn(3, 4, generator=generator))
+        objective.head.bias.zero_()
+    views = SimpleNamespace(embedding=lambda view: embedding[kept], original=lambda view: inputs[kept], n_rows=7)
+    output = objective.step(twin, views, None)
+    output.loss.backward()
+    gradient = objective.head.weight.grad.clone()
+    if world_size > 1:
+        torch.distributed.all_reduce(gradient)
+        gradient /= world_size
+    return {name: float(term) for name, term in output.terms.items()}, gradient.flatten().tolist()
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_ranks_equal_one_process(on_ranks, tmp_path: Path, world_size):
+    terms, gradient = loss_on_rank(0, 1, directory=str(tmp_path))
+    for other_terms, other_gradient in on_ranks(loss_on_rank, world_size, directory=str(tmp_path)):
+        assert other_terms == pytest.approx(terms, rel=1e-5)
+        assert other_gradient == pytest.approx(gradient, rel=1e-5, abs=1e-7)

@@ -116,7 +116,12 @@ def test_the_oxygen_gets_the_contribution_of_its_own_feature(built):
 
 @pytest.mark.parametrize(
     ("name", "blocks", "method"),
-    [("tanimoto_svm", "counts", "auto"), ("tanimoto_svm", "counts+descriptors", "auto"), ("lightgbm", "counts", "masking")],
+    [
+        ("tanimoto_svm", "counts", "auto"),
+        ("tanimoto_svm", "counts+descriptors", "auto"),
+        ("lightgbm", "counts", "masking"),
+        ("forest", "counts", "auto"),
+    ],
 )
 @pytest.mark.parametrize("task_type", ["regression", "classification"])
 def test_masking_is_the_change_of_the_prediction_without_the_features_of_an_atom(built, name, blocks, method, task_type):

@@ -271,7 +271,7 @@ def test_what_cannot_be_fine_tuned_is_refused_with_a_remedy(changes, error, mess
 
 
 def test_nothing_usable_is_refused(tiny_run):
-    with pytest.raises(DataError, match="at least two labelled rows"):
+    with pytest.raises(DataError, match=r"at least two labelled rows.*2 refused.*molecules that can be read"):
         Predictor(model=tiny_run, finetune=SHORT).fit(["x", "y", "CC"], [1.0, 2.0, np.nan])
 
 

@@ -236,6 +236,15 @@ def test_lightgbm_leaves_out_only_columns_that_cannot_split() -> None:
         assert head.columns_.tolist() in ([2, 4], [2, 3, 4])
 
 
+@pytest.mark.parametrize("kind", ["counts", "dense"])
+@pytest.mark.parametrize("task_type", TASK_TYPES)
+def test_lightgbm_gives_the_mean_where_no_column_can_split(task_type: str, kind: str) -> None:
+    block = np.ones((4, 3), np.float32)
+    features = FeatureSet(kind, {kind: sparse.csr_array(block) if kind == "counts" else block}, np.ones(4, bool))
+    head = build_head("lightgbm", task_type).fit(features, np.array([0.0, 1.0, 1.0, 1.0]))
+    assert head.predict(features) == pytest.approx([0.75] * 4)
+
+
 def test_heads_refuse_labels_that_do_not_fit() -> None:
     features, y = made_features(6, kind="dense")
     with pytest.raises(ShapeError, match="6 rows"):

@@ -83,6 +83,13 @@ def test_few_rows_do_not_give_a_constant(task_type: str, n_rows: int) -> None:
     assert np.ptp(head.predict(rows)) > 0.01
 
 
+@pytest.mark.parametrize("task_type", ["regression", "classification"])
+def test_a_single_member_is_that_head_alone(task_type: str) -> None:
+    y = Y if task_type == "regression" else (np.median(Y) < Y).astype(float)
+    alone = build_head("tanimoto_svm", task_type).fit(FEATURES, y)
+    np.testing.assert_array_equal(fitted(task_type, members=["tanimoto_svm"]).predict(FEATURES), alone.predict(FEATURES))
+
+
 def test_kernels_of_too_many_rows_are_passed_over_where_there_is_another_head(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(automatic, "_MOST_KERNEL_ROWS", N - 1)
     head = fitted()
@@ -115,6 +122,13 @@ def test_blend_predicts_the_same_after_a_stay_on_disk(task_type: str, tmp_path) 
     np.testing.assert_allclose(again.predict(FEATURES), head.predict(FEATURES), rtol=1e-9)
     assert (again.get_params(), again.weights_, again.losses_) == (head.get_params(), head.weights_, head.losses_)
     assert len(again.members_["tanimoto_svm"].losses_) == 1  # fitted with what it had chosen, without choosing again
+
+
+def test_members_without_weight_can_be_read_again(tmp_path) -> None:
+    head = fitted(members=["tanimoto_svm", "knn"], sharpness=1e6)
+    assert sorted(head.weights_.values()) == [0.0, 1.0]
+    again = read_head(write_head(head, FEATURES, Y, tmp_path), tmp_path)
+    np.testing.assert_allclose(again.predict(FEATURES), head.predict(FEATURES), rtol=1e-9)
 
 
 def test_damaged_or_unknown_members_on_disk_are_refused(tmp_path) -> None:

@@ -160,10 +160,11 @@ def test_gaussian_process_predicts_held_out_rows_as_kernel_ridge_fitted_without_
     y = Y[TRAIN]
     folds = inner_folds(y, "regression", 5, 0)
     held_out = head.fit_with_held_out(BOTH.rows(TRAIN), y, folds)
-    kernel, centred = blend(TRAIN, 0.3), y - y.mean()
+    kernel, ridge = blend(TRAIN, 0.3), KernelRidge(alpha=head.noise_ / head.signal_, kernel="precomputed")
     for train, rest in folds:
-        ridge = KernelRidge(alpha=head.noise_ / head.signal_, kernel="precomputed").fit(kernel[np.ix_(train, train)], centred[train])
-        np.testing.assert_allclose(held_out[rest], ridge.predict(kernel[np.ix_(rest, train)]) + y.mean(), atol=1e-4)
+        centre = y[train].mean()
+        expected = ridge.fit(kernel[np.ix_(train, train)], y[train] - centre).predict(kernel[np.ix_(rest, train)]) + centre
+        np.testing.assert_allclose(held_out[rest], expected, atol=1e-4)
 
 
 def test_gaussian_process_is_less_sure_far_from_its_rows_and_keeps_the_place_of_refused_ones() -> None:
@@ -213,3 +214,16 @@ def test_chosen_parameters_give_the_same_model_without_a_search() -> None:
         again = build_head(name, task_type, **head.chosen_parameters()).fit(BOTH.rows(TRAIN), y)
         assert len(again.losses_) == 1
         np.testing.assert_array_equal(again.predict(BOTH), head.predict(BOTH))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("tanimoto_svm", {"dense_shares": [0.0, 2.0]}, r"dense_shares .* from 0 to 1, received \[0.0, 2.0\]"),
+        ("knn", {"neighbours": [0]}, "one neighbour or more"),
+        ("knn", {"power": -1.0}, "received .* power -1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(name: str, parameters: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fitted(name, **parameters)

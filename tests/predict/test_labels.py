@@ -353,6 +353,7 @@ def test_every_row_is_counted_once_and_keeps_its_place(rows, censored, duplicate
         ({"scale": "pIC50", "unit": "nm"}, "the unit 'nm'; did you mean 'nM'"),
         ({"active_above": 1, "active_below": 2}, "one threshold"),
         ({"active_above": 1, "task_type": "regression"}, "--task-type regression"),
+        ({"task_type": "classification", "scale": "log10"}, "--to log10 without a threshold"),
         ({"max_spread": -1}, "0 or more, received -1"),
         ({"max_spread": NAN}, "0 or more, received nan"),
     ],
@@ -364,7 +365,9 @@ def test_a_policy_that_cannot_be_is_refused(policy, said):
 
 def test_a_column_without_a_label_says_why():
     with pytest.raises(
-        DataError, match=r"'y' leaves no label in 3 rows \(empty 1, neither number nor class 2; row 0: 'x' is no finite number\)"
+        DataError,
+        match=r"'y' leaves no label in 3 rows \(empty 1, neither number nor class 2; row 0: 'x' is no finite number such as 1200 or >10, "
+        r"and no class word such as active\)",
     ):
         labels_of(["x", "", "y"])
     with pytest.raises(ShapeError, match="one cell of 'y' for each of 2 molecules, received 1"):

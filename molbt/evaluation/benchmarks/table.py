@@ -10,9 +10,10 @@ import pandas as pd
 
 from molbt.data.files import sha256_of
 from molbt.data.splits import DETERMINISTIC, split_parts
-from molbt.data.tables import numeric_column, read_table, require_column
+from molbt.data.tables import Table, numeric_column, read_table, require_column
 from molbt.errors import ConfigError, DataError, suggestion
 from molbt.evaluation.benchmarks.base import METRICS_OF, Benchmark, Task
+from molbt.predict.label_cells import read_cells
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class TableBenchmark(Benchmark):
     path : path
         Any table that ``molbt.data.tables`` reads.
     target : str or sequence of str
-        Columns of numbers.
+        Columns of numbers, or of words for two classes such as active and inactive.
     smiles_column : str
     format : str, optional
         Of the table, where its name does not tell it.
@@ -93,7 +94,7 @@ class TableBenchmark(Benchmark):
         require_column(table.frame, smiles_column, table.source, "--smiles-column")
         # The labels stay out of the frame: a builder sees no more than the molecules.
         self._frame = pd.DataFrame({"smiles": table.frame[smiles_column]})
-        self._labels = {column: numeric_column(table, column) for column in targets}
+        self._labels = {column: _labels(table, column) for column in targets}
         self.task_types = {column: self._task_type(column, labels, task_type) for column, labels in self._labels.items()}
         if time_column is not None:
             require_column(table.frame, time_column, table.source, "--time-column")
@@ -135,6 +136,18 @@ class TableBenchmark(Benchmark):
         chosen = ("classification" if is_binary else "regression") if wanted == "auto" else wanted
         logger.info("%s: %s (%d labels, %d different values)", column, chosen, len(known), len(np.unique(known)))
         return chosen
+
+
+def _labels(table: Table, column: str) -> np.ndarray:
+    """Numbers, NaN where there is none; a column that names two classes in words is read as 0 and 1, as `read_cells` does."""
+    require_column(table.frame, column, table.source, "--target")
+    cells = read_cells(table.frame[column].tolist())
+    if not (cells.is_word.any() and cells.names_classes):
+        return numeric_column(table, column)
+    odd = [f"row {row}: {problem}" for row, problem in enumerate(cells.problems) if problem]
+    if odd:
+        logger.warning("%d cells of column %r in %s count as missing; the first: %s", len(odd), column, table.source, odd[0])
+    return cells.values
 
 
 def _times(values: pd.Series) -> np.ndarray:

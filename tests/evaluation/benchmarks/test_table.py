@@ -33,6 +33,20 @@ def test_table_tells_regression_and_classification_apart_and_says_so(path, caplo
     assert told.task_types == {"active": "regression"}
 
 
+def test_table_reads_two_classes_in_words_and_says_what_it_cannot_read(path, caplog) -> None:
+    frame = pd.read_csv(path)
+    frame["class"] = np.where(frame["active"] == 1, "Active", "inactive")
+    frame.loc[2, "class"], frame.loc[4, "class"] = "unclear", ""
+    frame.to_csv(path, index=False)
+    task = next(iter(TableBenchmark(path, target="class", smiles_column="SMILES", split="random").tasks()))
+    expected = frame["active"].to_numpy(dtype=float, copy=True)
+    expected[[2, 4]] = np.nan
+    np.testing.assert_array_equal(task.y, expected)
+    assert task.task_type == "classification"
+    assert "1 cells of column 'class'" in caplog.text
+    assert "row 2: 'unclear'" in caplog.text
+
+
 def test_table_yields_every_target_and_repeat_with_shared_parts(path) -> None:
     benchmark = TableBenchmark(path, target=["pIC50", "active"], smiles_column="SMILES", split="random", repeats=2, random_state=4)
     tasks = list(benchmark.tasks())
