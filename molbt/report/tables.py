@@ -74,7 +74,7 @@ def caption_of(comparison: Comparison, label_unit: str = "") -> str:
     """Return what the table is of, and which way is better."""
     better = "higher" if comparison.larger_is_better else "lower"
     n_tasks = comparison.control.n_tasks
-    over = f"mean over {n_tasks} {comparison.unit}" if n_tasks > 1 else "one task, so no interval"
+    over = f"mean over {n_tasks} {comparison.unit}" if n_tasks > 1 else f"one {comparison.unit.removesuffix('s')}, so no interval"
     return f"{comparison.benchmark}: {metric_name(comparison.metric, label_unit)}, {better} is better; {over}"
 
 

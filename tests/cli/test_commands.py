@@ -278,7 +278,7 @@ def test_replicates_are_all_trained_on_or_all_tested(tmp_path, nci_smiles):
     assert sizes == [len(task.parts["test"]) for task in benchmark.tasks()]
 
 
-def test_evaluate_takes_several_targets_and_then_has_intervals(measured, tmp_path, capsys):
+def test_several_targets_of_a_file_are_one_data_set_and_so_have_no_interval(measured, tmp_path, capsys):
     frame = pd.read_csv(measured).assign(length=lambda table: table["SMILES"].str.len())
     frame.to_csv(tmp_path / "two.csv", index=False)
     code = run(
@@ -286,7 +286,7 @@ def test_evaluate_takes_several_targets_and_then_has_intervals(measured, tmp_pat
          "--heads", "ridge", "-o", str(tmp_path / "r")]
     )  # fmt: skip
     assert code == 0
-    assert "mean over 2 tasks" in capsys.readouterr().out
+    assert "one data set, so no interval" in capsys.readouterr().out
     assert set(pd.read_csv(tmp_path / "r" / "results.csv")["task"]) == {"logp", "length"}
 
 

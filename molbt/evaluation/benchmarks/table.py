@@ -104,7 +104,7 @@ class TableBenchmark(Benchmark):
     def tasks(self) -> Iterator[Task]:
         for column, labels in self._labels.items():
             for repeat, parts in enumerate(self._parts):
-                yield Task(column, self._frame, labels, parts, self.task_types[column], self.split, repeat)
+                yield Task(column, self._frame, labels, parts, self.task_types[column], self.split, repeat, data_set=self.path.name)
 
     def settings(self) -> dict[str, Any]:
         return {
