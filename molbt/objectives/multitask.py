@@ -89,7 +89,7 @@ class Multitask(Objective):
         odd = truth[(truth != 0) & (truth != 1)]
         if len(odd):
             raise DataError(
-                f"objective 'multitask' of kind 'class' expects labels 0 and 1 in the label set {self.labels!r}, received {odd[0].item():g}; "
+                f"objective 'multitask' of kind 'class' expects labels 0 and 1 in the set {self.labels!r}, received {odd[0].item():g}; "
                 "recode them, or set kind: value"
             )
         self._labels_checked = True
