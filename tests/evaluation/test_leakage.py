@@ -121,7 +121,15 @@ def test_a_run_that_excluded_a_benchmark_is_clean_on_it(tmp_path):
     excluded = benchmark_exclusions([f"table:{path}"], None)
     config = small_config(trainer={"epochs": 1})
     run = pretrain(series["smiles"].head(200).tolist(), tmp_path / "run", config=config, exclude=excluded)
-    find_leakage(TableBenchmark(path, target="activity", split="random"), run.directory).require_clean()
+    leakage = find_leakage(TableBenchmark(path, target="activity", split="random"), run.directory)
+    leakage.require_clean()
+    assert leakage.is_known
+    assert leakage.share("test_seen") == 0
+    # The negative control: what it did train on is seen.
+    other = tmp_path / "trained_on.csv"
+    series.iloc[60:120].to_csv(other, index=False)
+    with pytest.raises(DataError):
+        find_leakage(TableBenchmark(other, target="activity", split="random"), run.directory).require_clean()
 
 
 @pytest.mark.parametrize(("name", "message"), [("table", "pass --exclude FILE"), ("nothing", "nothing")])
