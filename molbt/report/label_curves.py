@@ -1,5 +1,7 @@
 """Low-label curves: the metric over the share of training labels, a panel per head and a line per features."""
 
+import textwrap
+
 import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -12,6 +14,8 @@ from molbt.report.wording import metric_name
 
 MAX_HEADS = 6
 """Panels drawn: the heads that do best with all labels."""
+
+_LABEL_WIDTH = 26  # characters
 
 
 def label_curves(results: pd.DataFrame, metric: str, *, label_unit: str = "") -> str:
@@ -54,7 +58,8 @@ def label_curves(results: pd.DataFrame, metric: str, *, label_unit: str = "") ->
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}".replace("0.", ".")))
             axes.set_xlabel("share of the training labels")
-            axes.set_ylabel(metric_name(metric, label_unit))
+            # A panel is low: the units of several data sets would run into the next one.
+            axes.set_ylabel(textwrap.fill(metric_name(metric, label_unit), _LABEL_WIDTH))
             plain_axes(axes)
         handles = [Line2D([], [], label=shorten(name), **_look(name, features)) for name in features]
         result.figure.legend(handles=handles, loc="outside upper left", ncols=min(4, len(handles)))
