@@ -82,7 +82,7 @@ def evaluate(
     from molbt.data.files import atomic_write
     from molbt.data.sources import data_dir as find_data
     from molbt.errors import ConfigError
-    from molbt.evaluation.controls import CONTROL, chosen_features, control_features
+    from molbt.evaluation.controls import CONTROL, control_features
     from molbt.evaluation.coverage import measure_coverage
     from molbt.evaluation.embedding_map import embedding_map
     from molbt.evaluation.encoder_features import encoder_features
@@ -130,9 +130,11 @@ def evaluate(
         features = encoder_features(model, output, layer=layer, random_state=random_state, n_jobs=jobs) if model is not None else None
         results = run_protocol(
             built,
-            chosen_features(
-                control_features(features.learned if features else None, policy=features.policy if features else None, n_jobs=jobs),
+            control_features(
+                features.learned if features else None,
                 [name.strip() for name in only.split(",")] if only else None,
+                policy=features.policy if features else None,
+                n_jobs=jobs,
             ),
             [name.strip() for name in heads.split(",") if name.strip()],
             fractions=shares,

@@ -13,7 +13,7 @@ from sklearn.decomposition import TruncatedSVD
 from molbt.data.molecules import ParsePolicy
 from molbt.errors import ConfigError, DataError, suggestion
 from molbt.modalities.base import Modality
-from molbt.predict.features import Embed, FeatureBuilder, FeatureSet, feature_builders
+from molbt.predict.features import COMPUTED, LEARNED, Embed, FeatureBuilder, FeatureSet, feature_builders
 from molbt.predict.scaling import BlockScaler
 
 CONTROL = ("counts", "tanimoto_svm")
@@ -22,7 +22,11 @@ published)."""
 
 
 def control_features(
-    learned: Mapping[str, Embed] | None = None, *, policy: ParsePolicy | None = None, n_jobs: int = 1
+    learned: Mapping[str, Embed] | None = None,
+    names: Sequence[str] | None = None,
+    *,
+    policy: ParsePolicy | None = None,
+    n_jobs: int = 1,
 ) -> list[tuple[str, FeatureBuilder]]:
     """Return the features of a table, controls first, ready for ``evaluate``.
 
@@ -32,36 +36,38 @@ def control_features(
         ``pca`` (see ``PrincipalComponents``), ``untrained`` (the encoder as it was initialised), ``embedding`` (the encoder in question),
         or any other name. ``embedding`` and ``untrained`` come a second time beside ``counts``: what an encoder adds to plain
         fingerprints is fairly told only by the same encoder untrained in the same place.
+    names : sequence of str, optional
+        Only these, such as ``counts+descriptors+embedding``, and with them what they must be compared with: ``counts``, and for an
+        ``embedding`` the same features with the encoder untrained.
     policy : ParsePolicy, optional
         How SMILES are read for counts and descriptors.
     n_jobs : int
         Processes for counts and descriptors.
-    """
-    learned = dict(learned or {})
-    order = ["pca", "untrained", "embedding"]
-    names = ["counts", "descriptors", "counts+descriptors"]
-    names += sorted(learned, key=lambda name: order.index(name) if name in order else len(order))
-    names += [f"counts+{name}" for name in ("untrained", "embedding") if name in learned]
-    return list(feature_builders(names, learned=learned, policy=policy, n_jobs=n_jobs).items())
-
-
-def chosen_features(features: Sequence[tuple[str, FeatureBuilder]], names: Sequence[str] | None) -> list[tuple[str, FeatureBuilder]]:
-    """Return the features of some names, in order, and with them what they must be compared with: ``counts``, and for an ``embedding`` the
-    same features with the encoder untrained. None chooses all.
 
     Raises
     ------
     ConfigError
-        If a name is not among the features.
+        If a name is not one of features that can be had here; those of an encoder need one.
     """
-    if names is None:
-        return list(features)
-    known = [name for name, _ in features]
+    learned = dict(learned or {})
+    order = ["pca", "untrained", "embedding"]
+    plain = ["counts", "descriptors", "counts+descriptors"]
+    encoded = sorted(learned, key=lambda name: order.index(name) if name in order else len(order))
+    encoded += [f"counts+{name}" for name in ("untrained", "embedding") if name in learned]
+    chosen = [*plain, *encoded] if names is None else _with_their_controls(names, [*plain, *encoded], learned)
+    return list(feature_builders(chosen, learned=learned, policy=policy, n_jobs=n_jobs).items())
+
+
+def _with_their_controls(names: Sequence[str], usual: Sequence[str], learned: Mapping[str, Embed]) -> list[str]:
+    """Return the names and those they are judged by, in the usual order, other combinations last."""
+    known = (*COMPUTED, *learned)
     for name in names:
-        if name not in known:
-            raise ConfigError(f"unknown features {name!r} of this table{suggestion(name, known)}; those of an encoder need --model")
-    wanted = {"counts", *names, *(name.replace("embedding", "untrained") for name in names)}
-    return [(name, builder) for name, builder in features if name in wanted]
+        for part in name.split("+"):
+            if part not in known:
+                needs = "those of an encoder need --model" if part in LEARNED else "join several by a plus sign"
+                raise ConfigError(f"unknown features {part!r} in {name!r} of this table{suggestion(part, known)}; {needs}")
+    wanted = dict.fromkeys(["counts", *(each for name in names for each in (name.replace("embedding", "untrained"), name))])
+    return sorted(wanted, key=lambda name: usual.index(name) if name in usual else len(usual))
 
 
 class PrincipalComponents:

@@ -1,5 +1,6 @@
 """The learned features of a table: an encoder, the same encoder untrained, and principal components of its inputs."""
 
+import functools
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -102,13 +103,18 @@ def _pretraining_sample(model: Path) -> tuple[list[str], list[str]]:
 def _principal_components(
     twin: TwinModel, views: Sequence[str], layer: str, sample: Sequence[str], policy: ParsePolicy, random_state: int
 ) -> Embed:
-    """Return the components of each molecular encoder's inputs, side by side, as wide as the encoders' outputs."""
-    fitted: dict[str, PrincipalComponents] = {}
-    for view in views:
-        width = twin.encoder_of(view).output_dims[layer]
-        fitted[view] = PrincipalComponents(twin.modalities[view], width, policy=policy, random_state=random_state).fit(sample)
+    """Return the components of each molecular encoder's inputs, side by side, as wide as the encoders' outputs.
+
+    They are fitted at the first call: it takes a minute or two, and not every table shows them.
+    """
+
+    @functools.cache
+    def fitted() -> list[PrincipalComponents]:
+        widths = {view: twin.encoder_of(view).output_dims[layer] for view in views}
+        unfitted = [PrincipalComponents(twin.modalities[view], widths[view], policy=policy, random_state=random_state) for view in views]
+        return [components.fit(sample) for components in unfitted]
 
     def transform(smiles: Sequence[str]) -> np.ndarray:
-        return np.concatenate([components(smiles) for components in fitted.values()], axis=1)
+        return np.concatenate([components(smiles) for components in fitted()], axis=1)
 
     return transform

@@ -3,7 +3,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from molbt.errors import ConfigError, DataError
-from molbt.evaluation.controls import CONTROL, PrincipalComponents, chosen_features, control_features
+from molbt.evaluation.controls import CONTROL, PrincipalComponents, control_features
 from molbt.modalities.descriptors import Descriptors
 from molbt.modalities.fingerprint import Fingerprint
 
@@ -31,12 +31,22 @@ def test_control_features_come_first_and_hold_the_control() -> None:
     assert CONTROL[0] in names
 
 
-def test_chosen_features_keep_what_they_are_judged_by() -> None:
-    features = control_features({"embedding": embed, "untrained": embed, "pca": embed})
-    assert [name for name, _ in chosen_features(features, ["counts+embedding"])] == ["counts", "counts+untrained", "counts+embedding"]
-    assert chosen_features(features, None) == features
-    with pytest.raises(ConfigError, match=r"descriptors.*--model"):
-        chosen_features(control_features(), ["descriptor"])
+def test_named_features_bring_what_they_are_judged_by() -> None:
+    learned = {"embedding": embed, "untrained": embed, "pca": embed}
+
+    def names(*wanted):
+        return [name for name, _ in control_features(learned, wanted)]
+
+    assert names("counts+embedding") == ["counts", "counts+untrained", "counts+embedding"]
+    assert names("embedding", "descriptors") == ["counts", "descriptors", "untrained", "embedding"]
+    assert names("counts+descriptors+embedding")[-2:] == ["counts+descriptors+untrained", "counts+descriptors+embedding"]
+
+
+def test_features_of_an_encoder_need_one() -> None:
+    with pytest.raises(ConfigError, match=r"'embedding' in 'counts\+embedding'.*--model"):
+        control_features(None, ["counts+embedding"])
+    with pytest.raises(ConfigError, match="did you mean 'descriptors'"):
+        control_features(None, ["descriptor"])
 
 
 def test_principal_components_of_descriptors_span_those_of_scikit_learn() -> None:
