@@ -3,6 +3,7 @@
 Objectives know nothing of molecules: they see batches they cannot look into, embeddings, projections, labels and entity keys.
 """
 
+import math
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from molbt.data.columns import RaggedBatch
 from molbt.draws import Draws
+from molbt.errors import ConfigError, ShapeError
+from molbt.nn.collectives import gather_rows
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class StepContext:
         Named label sets of this rank's rows: fields ``task`` (int32) and ``value`` (float32), none or many per row.
     progress : float
         Share of the run that is done, in [0, 1).
+    average_pairs : bool
+        Whether the losses of the pairs are averaged instead of summed (several crops of one input).
     """
 
     pairs: Sequence[tuple[str, str]]
@@ -76,6 +81,16 @@ class StepContext:
     entities: Mapping[str, Tensor] = field(default_factory=dict)
     labels: Mapping[str, RaggedBatch] = field(default_factory=dict)
     progress: float = 0.0
+    average_pairs: bool = False
+
+    def repeats(self, view_a: str, view_b: str) -> Tensor:
+        """Return which rows of the global batch are the same molecule (or text) as each own row in either view: itself, and repeats.
+
+        ``(batch, n_rows)`` bool. In a contrastive loss such rows are not negatives.
+        """
+        own = [self.entities[view] for view in (view_a, view_b)]
+        same = [mine[:, None] == gather_rows(mine)[None] for mine in own]
+        return same[0] | same[1]
 
 
 class Twin(Protocol):
@@ -190,13 +205,44 @@ class Objective(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} defines neither loss nor step")
 
     def step(self, twin: Twin, views: Views, context: StepContext) -> ObjectiveOutput:
-        """Score a batch; the default sums ``loss`` over the pairs, and averages the terms over them."""
-        outputs = [self.loss(views.projection(a), views.projection(b)) for a, b in context.pairs]
-        terms = {name: torch.stack([output.terms[name] for output in outputs]).double().mean() for name in outputs[0].terms}
-        return ObjectiveOutput(torch.stack([output.loss for output in outputs]).sum(), terms)
+        """Score a batch; the default scores the projections of each pair with ``loss``."""
+        return over_pairs([self.loss(views.projection(a), views.projection(b)) for a, b in context.pairs], context)
 
     def after_step(self, twin: Twin, progress: float) -> None:
         """Update what follows the parameters (momentum copies, queues); called after each optimiser step, without gradient.
 
         ``progress`` is that of the step.
         """
+
+
+def over_pairs(outputs: Sequence[ObjectiveOutput], context: StepContext) -> ObjectiveOutput:
+    """Return the loss of all pairs, one output for each: summed, or averaged where the context says so; terms are averaged."""
+    losses = torch.stack([output.loss for output in outputs])
+    terms = {name: torch.stack([output.terms[name] for output in outputs]).double().mean() for name in outputs[0].terms}
+    return ObjectiveOutput(losses.mean() if context.average_pairs else losses.sum(), terms)
+
+
+def detached(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the terms as a log takes them, without gradient."""
+    return {name: value.detach() for name, value in terms.items()}
+
+
+def check_projections(objective: str, z_a: Tensor, z_b: Tensor) -> None:
+    """Raise ShapeError unless two projections are matrices of one shape."""
+    if z_a.ndim != 2 or z_a.shape != z_b.shape:
+        raise ShapeError(
+            f"{objective} expected two projections of one shape (batch, projection_dim), got {tuple(z_a.shape)} and "
+            f"{tuple(z_b.shape)}; give both views the same projector width and rows in the same order"
+        )
+
+
+def check_numbers(
+    objective: str, *, above: float | None = None, least: float | None = None, most: float = math.inf, **values: float
+) -> None:
+    """Raise ConfigError for a setting that is not finite, not above (or at least) a bound, or larger than ``most``."""
+    for name, value in values.items():
+        low_enough = value > above if above is not None else value >= (-math.inf if least is None else least)
+        if not (low_enough and value <= most and math.isfinite(value)):
+            bounds = f"above {above:g}" if above is not None else f"of {least:g} or more"
+            bounds += f" and at most {most:g}" if most < math.inf else ""
+            raise ConfigError(f"{objective} expected a {name} {bounds}, got {value}; change it in the objective's settings")
