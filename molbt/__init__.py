@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from molbt.featurizer import MoleculeFeaturizer
     from molbt.model.checkpoint import from_pretrained, save_pretrained
     from molbt.model.twin_model import TwinModel
+    from molbt.pair_featurizer import PairFeaturizer
     from molbt.predict.predictor import Predictor
     from molbt.training.trainer import RunResult, pretrain
 
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "MoleculeFeaturizer": "molbt.featurizer",
+    "PairFeaturizer": "molbt.pair_featurizer",
     "Predictor": "molbt.predict.predictor",
     "RunConfig": "molbt.config",
     "RunResult": "molbt.training.trainer",
@@ -29,6 +31,7 @@ _MODULE_OF = {
 
 __all__ = [
     "MoleculeFeaturizer",
+    "PairFeaturizer",
     "Predictor",
     "RunConfig",
     "RunResult",

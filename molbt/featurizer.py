@@ -7,23 +7,21 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from molbt.config import ViewConfig
 from molbt.data.columns import Column
-from molbt.data.molecules import ParsePolicy
+from molbt.data.isolation import BLOCK_SIZE
+from molbt.data.preparing import prepare_blocks
 from molbt.data.rows import text_of
 from molbt.errors import CheckpointError, ConfigError, InvalidMoleculeError, ShapeError, suggestion
-from molbt.modalities.base import Prepared
 from molbt.model.checkpoint import find_model, from_pretrained, read_config
 from molbt.model.twin_model import TwinModel
 from molbt.training.hardware import resolve_device
 
 # Rows are prepared and encoded in blocks of this many: memory stays flat, and a row's embedding does not depend on its block.
-_BLOCK = 4_096
+_BLOCK = BLOCK_SIZE
 
 
 class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -40,7 +38,8 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     on_invalid : {"raise", "nan"}
         What to do with SMILES that cannot be used: raise an error that lists them, or give a row of NaN.
     n_jobs : int
-        Worker processes for reading molecules; the result does not depend on it.
+        Worker processes for reading molecules; the result does not depend on it. More than a few hundred molecules are read in another
+        process in any case, so that one which RDKit does not survive costs its own row (``molbt.data.isolation``).
     batch_size : int
         Rows encoded at a time.
     device : str
@@ -150,13 +149,11 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _encode_blocks(self, values: Sequence[str]) -> Iterable[tuple[int, np.ndarray, list[str]]]:
         twin = self._fitted_twin()
         device = next(twin.parameters()).device
-        configs = [twin.config.views[view] for view in self.views_]
-        starts = list(range(0, len(values), _BLOCK))
-        jobs = (delayed(_prepare_views)(configs, self.policy_, values[start : start + _BLOCK]) for start in starts)
-        workers = min(effective_n_jobs(self.n_jobs), max(1, len(starts)))
-        for start, prepared in zip(starts, Parallel(n_jobs=workers, return_as="generator")(jobs), strict=True):
+        modalities = [twin.modalities[view] for view in self.views_]
+        blocks = prepare_blocks(modalities, values, self.policy_, n_jobs=self.n_jobs, block_size=_BLOCK)
+        for start, prepared in zip(range(0, max(len(values), 1), _BLOCK), blocks, strict=True):
             parts = [
-                _encode_columns(twin, view, ready.columns, len(ready.reasons), self.output, self.batch_size, device)
+                encode_columns(twin, view, ready.columns, len(ready.reasons), self.output, self.batch_size, device)
                 for view, ready in zip(self.views_, prepared, strict=True)
             ]
             reasons = [next((r for r in row if r), "") for row in zip(*(ready.reasons for ready in prepared), strict=True)]
@@ -201,7 +198,7 @@ class MoleculeFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return tags
 
 
-def _encode_columns(
+def encode_columns(
     twin: TwinModel, view: str, columns: dict[str, Column], n: int, output: str, batch_size: int, device: torch.device
 ) -> np.ndarray:
     """Return an encoder's output for all entries of prepared columns: ``(n, width)`` float32, in evaluation mode, without autocast."""
@@ -214,11 +211,6 @@ def _encode_columns(
             index = torch.arange(start, min(start + batch_size, n), device=device)
             parts.append(twin.encode(view, modality.collate(on_device, index), output).float().cpu().numpy())
     return np.concatenate(parts) if parts else np.zeros((0, twin.encoder_of(view).output_dims[output]), dtype=np.float32)
-
-
-def _prepare_views(views: Sequence[ViewConfig], policy: ParsePolicy, values: Sequence[str]) -> list[Prepared]:
-    """Prepare values for several views (a job for a worker process)."""
-    return [view.build_modality().prepare(values, policy) for view in views]
 
 
 def smiles_of(X: Any) -> list[Any]:

@@ -20,6 +20,7 @@ LAYERS = [
     ["model"],
     ["training"],
     ["featurizer"],
+    ["pair_featurizer"],
     ["predict"],
     ["evaluation"],
     ["report"],
