@@ -37,6 +37,8 @@ class PairFeaturizer(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     molecule_view_, text_view_ : str
+    molecules_ : MoleculeFeaturizer
+        Of the view of molecules.
     n_features_out_ : int
     reasons_ : list of str
         Of the last ``transform``: for each row why it was refused, or ``""``.
@@ -80,8 +82,8 @@ class PairFeaturizer(TransformerMixin, BaseEstimator):
             raise ConfigError(f"on_invalid must be 'raise' or 'nan', received {self.on_invalid!r}")
         loader = MoleculeFeaturizer(self.model, on_invalid="nan", n_jobs=self.n_jobs, batch_size=self.batch_size, device=self.device).fit()
         self.molecule_view_, self.text_view_ = _paired_views(loader._fitted_twin(), self.model)
-        self._molecules = loader.set_params(view=self.molecule_view_).fit()
-        twin = self._molecules._fitted_twin()
+        self.molecules_ = loader.set_params(view=self.molecule_view_).fit()
+        twin = self.molecules_._fitted_twin()
         self.widths_ = {view: twin.embedding_dim(view) for view in (self.molecule_view_, self.text_view_)}
         if self.interactions and len(set(self.widths_.values())) > 1:
             raise ConfigError(f"interactions need embeddings of one width, the model has {self.widths_}; leave interactions out")
@@ -105,7 +107,7 @@ class PairFeaturizer(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "n_features_out_")
         smiles, texts = pairs_of(X)
         molecules, molecule_reasons = self._embed_molecules(smiles)
-        embedded, text_reasons = self._embed_texts(texts)
+        embedded, text_reasons = self.embed_texts(texts)
         self.reasons_ = [one or (f"text: {other}" if other else "") for one, other in zip(molecule_reasons, text_reasons, strict=True)]
         refused = np.array([bool(reason) for reason in self.reasons_], dtype=bool)
         if self.on_invalid == "raise" and refused.any():
@@ -133,7 +135,7 @@ class PairFeaturizer(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "n_features_out_")
         molecules, _ = self._embed_molecules(smiles)
-        embedded, _ = self._embed_texts(texts)
+        embedded, _ = self.embed_texts(texts)
         z_molecules, z_texts = self._project(self.molecule_view_, molecules), self._project(self.text_view_, embedded)
         if z_molecules.shape[1] != z_texts.shape[1]:
             raise ConfigError(
@@ -154,21 +156,21 @@ class PairFeaturizer(TransformerMixin, BaseEstimator):
         return names + (["cosine"] if "cosine" in self.interactions else [])
 
     def _embed_molecules(self, smiles: Sequence[Any]) -> tuple[np.ndarray, list[str]]:
-        return self._molecules.transform(list(smiles)), self._molecules.reasons_
+        return self.molecules_.transform(list(smiles)), self.molecules_.reasons_
 
-    def _embed_texts(self, texts: Sequence[Any]) -> tuple[np.ndarray, list[str]]:
+    def embed_texts(self, texts: Sequence[Any]) -> tuple[np.ndarray, list[str]]:
         """Return the embedding of each text, ``(n, width)``, NaN where it was refused, and the reasons."""
-        twin = self._molecules._fitted_twin()
+        twin = self.molecules_._fitted_twin()
         numbers: dict[str, int] = {}
         place = np.array([numbers.setdefault(text_of(text), len(numbers)) for text in texts], dtype=np.int64)
-        prepared = twin.modalities[self.text_view_].prepare(list(numbers), self._molecules.policy_)
+        prepared = twin.modalities[self.text_view_].prepare(list(numbers), self.molecules_.policy_)
         device = next(twin.parameters()).device
         embedded = encode_columns(twin, self.text_view_, prepared.columns, len(numbers), "embedding", self.batch_size, device)
         embedded[~prepared.valid] = np.nan
         return embedded[place], [prepared.reasons[number] for number in place]
 
     def _project(self, view: str, embedding: np.ndarray) -> np.ndarray:
-        twin = self._molecules._fitted_twin()
+        twin = self.molecules_._fitted_twin()
         device = next(twin.parameters()).device
         with torch.inference_mode():
             parts = [

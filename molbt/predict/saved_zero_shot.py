@@ -1,0 +1,100 @@
+"""The files of a saved zero-shot predictor: ``zero_shot.json``, its calibration, and a copy of the twin."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from molbt import __version__
+from molbt.config_text import describe_problems
+from molbt.data.files import atomic_write, new_directory
+from molbt.data.json_files import read_json
+from molbt.errors import CheckpointError
+from molbt.pair_featurizer import PairFeaturizer
+from molbt.predict.calibration import Calibration, CalibrationDescription
+from molbt.predict.saved_heads import Sha256
+from molbt.predict.saved_predictor import check_model, copy_model
+from molbt.predict.zero_shot import RankingQuality, Sigmoid, ZeroShotPredictor
+
+FORMAT = "molbt.zero_shot"
+FORMAT_VERSION = 1
+FILE = "zero_shot.json"
+_REMEDY = "copy it again or make the predictor anew: molbt fit-text"
+
+
+class _Description(BaseModel):
+    """What stands in ``zero_shot.json``; anything else there is refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    format: str
+    format_version: int
+    molbt: str
+    slope: Annotated[float, Field(ge=0)]
+    intercept: float
+    ranking: RankingQuality
+    calibration: CalibrationDescription
+    texts: list[str]
+    model_sha256: dict[str, Sha256]
+
+
+def is_zero_shot(directory: str | Path) -> bool:
+    """Return whether a directory holds a zero-shot predictor."""
+    return (Path(directory) / FILE).is_file()
+
+
+def save_zero_shot(predictor: ZeroShotPredictor, directory: str | Path) -> Path:
+    """Write a predictor into a new or empty directory, whole or not at all, and return the directory.
+
+    Raises
+    ------
+    ConfigError
+        If the directory is not empty.
+    CheckpointError
+        If the twin's files are not those that the predictor was made with.
+    """
+    with new_directory(directory) as temporary:
+        content = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "molbt": __version__,
+            "slope": predictor.sigmoid.slope,
+            "intercept": predictor.sigmoid.intercept,
+            "ranking": predictor.ranking.model_dump(mode="json"),
+            "calibration": predictor.calibration.save(temporary),
+            "texts": list(predictor.texts),
+            "model_sha256": copy_model(predictor.featurizer.molecules_, temporary / "model"),
+        }
+        with atomic_write(temporary / FILE) as file:
+            file.write(json.dumps({**content, "sha256": _digest(content)}, indent=1, allow_nan=False).encode())
+    return Path(directory)
+
+
+def load_zero_shot(directory: str | Path, *, n_jobs: int = 1, device: str = "auto") -> ZeroShotPredictor:
+    """Return what ``save_zero_shot`` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, damaged or of another format.
+    """
+    directory = Path(directory)
+    content = read_json(directory / FILE, remedy=_REMEDY)
+    if content.pop("sha256", None) != _digest(content):
+        raise CheckpointError(f"{directory / FILE} is damaged: it does not match its checksum; {_REMEDY}")
+    try:
+        known = _Description.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise CheckpointError(describe_problems(error, where=str(directory / FILE))) from error
+    if (known.format, known.format_version) != (FORMAT, FORMAT_VERSION):
+        raise CheckpointError(f"{directory / FILE} is not of format {FORMAT} {FORMAT_VERSION}; {_REMEDY}")
+    check_model(directory / "model", known.model_sha256)
+    featurizer = PairFeaturizer(directory / "model", on_invalid="nan", n_jobs=n_jobs, device=device).fit()
+    calibration = Calibration.load(content["calibration"], directory)
+    return ZeroShotPredictor(featurizer, Sigmoid(known.slope, known.intercept), calibration, known.ranking, tuple(known.texts))
+
+
+def _digest(content: dict) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,249 @@
+"""Predictions for an assay without a single label, from its description: a twin's scores, calibrated on assays that it did not see."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+from scipy.special import expit
+from scipy.stats import t as student
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from molbt.data.rows import text_of
+from molbt.errors import DataError, ShapeError
+from molbt.pair_featurizer import PairFeaturizer
+from molbt.predict.calibration import Calibration, calibrated
+from molbt.predict.out_of_fold import OutOfFold
+
+FEWEST_ASSAYS = 5
+"""With fewer held-out assays neither a calibration nor its coverage would mean anything."""
+
+_FOLDS = 5
+
+logger = logging.getLogger(__name__)
+
+
+class RankingQuality(BaseModel):
+    """How well scores rank the molecules of held-out assays: means over assays, with 95 % intervals over assays.
+
+    Attributes
+    ----------
+    n_assays : int
+        Held-out assays with both classes.
+    roc_auc, roc_auc_interval
+        Of the scores with each assay's own description.
+    text_ignored : float
+        Of the same molecules' mean score over all held-out descriptions: what a frequent hitter gets whatever the assay. It is the control.
+    gain, gain_interval
+        The mean paired difference of the two.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    n_assays: int
+    roc_auc: float
+    roc_auc_interval: tuple[float, float]
+    text_ignored: float
+    gain: float
+    gain_interval: tuple[float, float]
+
+    def line(self) -> str:
+        """Return it in words."""
+        low, high = self.gain_interval
+        told = "the text tells something" if low > 0 else "the text costs" if high < 0 else "no gain from the text is shown"
+        return (
+            f"ROC AUC on {self.n_assays} held-out assays {self.roc_auc:.3f} ({self.roc_auc_interval[0]:.3f} to "
+            f"{self.roc_auc_interval[1]:.3f}), with the text ignored {self.text_ignored:.3f}; difference {self.gain:+.3f} ({low:+.3f} to "
+            f"{high:+.3f}): {told}"
+        )
+
+
+class Sigmoid(NamedTuple):
+    """Probability of activity from a score: ``1 / (1 + exp(−(slope · score + intercept)))``."""
+
+    slope: float
+    intercept: float
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        return expit(self.slope * np.asarray(scores, dtype=np.float64) + self.intercept)
+
+
+@dataclass(frozen=True, eq=False)
+class ZeroShotPredictor:
+    """A twin of molecules and texts with a calibration; make it with ``ZeroShotPredictor.calibrate``.
+
+    Parameters
+    ----------
+    featurizer : PairFeaturizer
+        Fitted.
+    sigmoid : Sigmoid
+    calibration : Calibration
+        Conformal, within each class; ``calibration.summary`` has the coverage on assays that took no part in it.
+    ranking : RankingQuality
+    texts : tuple of str
+        Descriptions of the calibration assays.
+    """
+
+    featurizer: PairFeaturizer
+    sigmoid: Sigmoid
+    calibration: Calibration
+    ranking: RankingQuality
+    texts: tuple[str, ...]
+
+    @classmethod
+    def calibrate(
+        cls,
+        model: str | Path,
+        smiles: Sequence[Any],
+        texts: Sequence[Any],
+        labels: Sequence[float] | np.ndarray,
+        *,
+        n_jobs: int = 1,
+        device: str = "auto",
+    ) -> Self:
+        """Calibrate a pretrained twin on measured pairs of assays that its pretraining did not have.
+
+        The assays, not the rows, are what has to be new: probabilities and sets are fitted on some of these assays and counted on others.
+
+        Parameters
+        ----------
+        model : path
+            A run or model directory that pairs molecules with texts.
+        smiles, texts, labels : sequences of n
+            One row per measurement; equal texts are one assay. Labels are 0 and 1; NaN has no say.
+
+        Raises
+        ------
+        DataError
+            If a label is neither 0 nor 1, or fewer than five assays have both.
+        ShapeError
+            If the sequences differ in length.
+        ConfigError, CheckpointError
+            As ``PairFeaturizer.fit`` does.
+        """
+        truth = np.asarray(labels, dtype=np.float64)
+        if not len(smiles) == len(texts) == len(truth):
+            raise ShapeError(f"expected as many texts and labels as SMILES, received {len(smiles)}, {len(texts)} and {len(truth)}")
+        odd = truth[np.isfinite(truth) & ~np.isin(truth, (0.0, 1.0))]
+        if len(odd):
+            raise DataError(f"expected the labels 0 and 1, received {odd[0]:g}; cut values into classes first (molbt fit --active-above)")
+        featurizer = PairFeaturizer(model, on_invalid="nan", n_jobs=n_jobs, device=device).fit()
+        table, distinct = _scored(featurizer, smiles, texts, truth)
+        sigmoid = _fit_sigmoid(table)
+        fold = _folds(table["assay"].to_numpy(), len(distinct))
+        held_out = np.empty(len(table))
+        for number in range(_FOLDS):
+            held_out[fold == number] = _fit_sigmoid(table[fold != number])(table["score"].to_numpy()[fold == number])
+        calibration = calibrated(OutOfFold(held_out, fold), table["label"].to_numpy(), "classification", how="cross")
+        return cls(featurizer, sigmoid, calibration, _ranking(table), tuple(distinct))
+
+    def score(self, smiles: Sequence[Any], texts: Sequence[Any]) -> np.ndarray:
+        """Return the probability of activity of each molecule in each assay: ``(molecules, texts)`` float64, NaN where one is refused."""
+        return self.sigmoid(self.featurizer.score(smiles, texts))
+
+    def predict_table(self, smiles: Sequence[Any], text: str, *, confidence: float = 0.9) -> pd.DataFrame:
+        """Return predictions for one assay, one row per molecule, in order.
+
+        Returns
+        -------
+        DataFrame
+            ``prediction`` (probability), ``prediction_set`` (text such as ``{0,1}``), ``prediction_p0`` and ``prediction_p1``; missing
+            where the molecule was refused.
+        """
+        probabilities = self.score(smiles, [text])[:, 0]
+        sets = self.calibration.conformal.sets(probabilities, confidence)
+        p_values = self.calibration.conformal.p_values(probabilities)
+        names = np.array(["{}", "{0}", "{1}", "{0,1}"], dtype=object)[sets @ np.array([1, 2])]
+        names[np.isnan(probabilities)] = None
+        return pd.DataFrame(
+            {"prediction": probabilities, "prediction_set": names, "prediction_p0": p_values[:, 0], "prediction_p1": p_values[:, 1]}
+        )
+
+    def nearest_assay(self, texts: Sequence[str]) -> pd.DataFrame:
+        """Return the calibration assay whose embedding is nearest to each text: ``nearest_assay`` and ``nearest_assay_cosine``.
+
+        A text far from all of them is outside of what the coverage was counted on.
+        """
+        known, _ = self.featurizer.embed_texts(self.texts)
+        asked, _ = self.featurizer.embed_texts(list(texts))
+        cosine = _unit(asked) @ _unit(known).T
+        usable = np.isfinite(cosine).all(axis=1)
+        nearest = np.where(usable, np.nan_to_num(cosine, nan=-2).argmax(axis=1), -1)
+        return pd.DataFrame(
+            {
+                "nearest_assay": [self.texts[number] if number >= 0 else None for number in nearest.tolist()],
+                "nearest_assay_cosine": np.where(usable, cosine.max(axis=1), np.nan),
+            }
+        )
+
+
+def _scored(featurizer: PairFeaturizer, smiles: Sequence[Any], texts: Sequence[Any], labels: np.ndarray) -> tuple[pd.DataFrame, list[str]]:
+    """Return the usable rows of assays with both classes (``assay``, ``score``, ``blind``, ``label``), and the texts of those assays."""
+    frame = pd.DataFrame({"smiles": [text_of(value) for value in smiles], "text": [text_of(value) for value in texts], "label": labels})
+    frame = frame.dropna(subset="label")
+    molecules, texts_found = frame["smiles"].drop_duplicates().tolist(), frame["text"].drop_duplicates().tolist()
+    matrix = featurizer.score(molecules, texts_found)
+    row, column = pd.Index(molecules).get_indexer(frame["smiles"]), pd.Index(texts_found).get_indexer(frame["text"])
+    frame = frame.assign(score=matrix[row, column].astype(np.float64), blind=np.nanmean(matrix, axis=1, where=np.isfinite(matrix))[row])
+    frame = frame[np.isfinite(frame["score"])]
+    both = frame.groupby("text")["label"].nunique()
+    distinct = [text for text in texts_found if both.get(text, 0) == 2]
+    if len(distinct) < FEWEST_ASSAYS:
+        raise DataError(
+            f"expected {FEWEST_ASSAYS} or more assays with actives and inactives to calibrate on, received {len(distinct)} of "
+            f"{len(texts_found)} texts; add measured pairs of other assays"
+        )
+    frame = frame[frame["text"].isin(distinct)]
+    return frame.assign(assay=pd.Index(distinct).get_indexer(frame["text"])).reset_index(drop=True), distinct
+
+
+def _fit_sigmoid(table: pd.DataFrame) -> Sigmoid:
+    """Platt's sigmoid, in which every assay counts the same whatever its number of rows."""
+    weights = 1 / table.groupby("assay")["label"].transform("size").to_numpy()
+    fitted = LogisticRegression(C=1e6).fit(table[["score"]].to_numpy(), table["label"].to_numpy(), sample_weight=weights)
+    slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    if slope <= 0:
+        rate = float(np.average(table["label"], weights=weights))
+        logger.warning(
+            "the scores do not rank actives of held-out assays first (slope %.3g): every probability is the mean hit rate", slope
+        )
+        return Sigmoid(0.0, float(np.log(rate / (1 - rate))))
+    return Sigmoid(slope, intercept)
+
+
+def _folds(assay: np.ndarray, n_assays: int) -> np.ndarray:
+    """Return a fold for each row, all rows of an assay in one: assays by turns, the largest first, so that folds are of like size."""
+    sizes = np.bincount(assay, minlength=n_assays)
+    fold_of_assay = np.empty(n_assays, dtype=np.int64)
+    fold_of_assay[np.argsort(-sizes, kind="stable")] = np.arange(n_assays) % _FOLDS
+    return fold_of_assay[assay]
+
+
+def _ranking(table: pd.DataFrame) -> RankingQuality:
+    values = np.array(
+        [(roc_auc_score(rows["label"], rows["score"]), roc_auc_score(rows["label"], rows["blind"])) for _, rows in table.groupby("assay")]
+    )
+    gain = values[:, 0] - values[:, 1]
+    return RankingQuality(
+        n_assays=len(values),
+        roc_auc=float(values[:, 0].mean()),
+        roc_auc_interval=_interval(values[:, 0]),
+        text_ignored=float(values[:, 1].mean()),
+        gain=float(gain.mean()),
+        gain_interval=_interval(gain),
+    )
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of a mean by Student's t."""
+    half = float(student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return float(values.mean()) - half, float(values.mean()) + half
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
