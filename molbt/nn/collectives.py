@@ -7,12 +7,16 @@ its own rows (InfoNCE): both give the parameter gradient of one process on the w
 ranks contribute and trains with 1/W of the gradient; ``torch.distributed.nn.functional.all_reduce`` is deprecated.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from molbt.errors import TrainingError
 
 
 def world_size() -> int:
@@ -25,12 +29,32 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
+@contextmanager
+def exchange() -> Iterator[None]:
+    """Tell that the ranks lost one another, in place of what the network says of it; every exchange between ranks runs inside.
+
+    Raises
+    ------
+    TrainingError
+        If another rank has ended, or has not come to the exchange within the process group's time limit.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise TrainingError(
+            f"expected {world_size()} ranks in an exchange, rank {rank()} found that another one has ended or does not answer ({reason}); "
+            "see its own message, then start all of them again with --resume"
+        ) from error
+
+
 def rows_per_rank(rows: Tensor) -> list[int]:
     """Return how many rows each rank holds, in rank order. On a GPU with several ranks this waits for the device."""
     if world_size() == 1:
         return [len(rows)]
     counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world_size())]
-    dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
+    with exchange():
+        dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
     return torch.cat(counts).tolist()
 
 
@@ -74,7 +98,8 @@ class _GatherRows(torch.autograd.Function):
         padded = rows.new_zeros(max(counts), *rows.shape[1:])
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(parts, padded)
+        with exchange():
+            dist.all_gather(parts, padded)
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     @staticmethod
@@ -86,5 +111,6 @@ class _GatherRows(torch.autograd.Function):
 def _summed(value: Tensor) -> Tensor:
     # all_reduce works in place and on contiguous memory only.
     total = value.clone(memory_format=torch.contiguous_format)
-    dist.all_reduce(total, op=dist.ReduceOp.SUM)
+    with exchange():
+        dist.all_reduce(total, op=dist.ReduceOp.SUM)
     return total

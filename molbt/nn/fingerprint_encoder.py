@@ -51,6 +51,11 @@ class FingerprintBatch:
             self.ids.to(device), self.weights.to(device), self.row_of_item.to(device), self.offsets.to(device), self.width
         )
 
+    def select(self, index: Tensor) -> "FingerprintBatch":
+        """Return the rows at ``index`` (``(rows,)`` int64), in that order."""
+        taken = RaggedColumn({"ids": self.ids, "weights": self.weights}, self.offsets).gather(index)
+        return FingerprintBatch(taken.fields["ids"], taken.fields["weights"], taken.row_of_item, taken.offsets, self.width)
+
     def to_dense(self) -> Tensor:
         """Return the matrix of weights: ``(rows, width)`` float32."""
         # A cell gets at most two addends (after a mix), and the sum of two does not depend on their order: the same bits on any device.
@@ -177,5 +182,4 @@ class FingerprintEncoder(LayeredEncoder):
 
     def select(self, batch: FingerprintBatch, index: Tensor) -> FingerprintBatch:
         """Return the rows at ``index`` (``(rows,)`` int64), in that order."""
-        taken = RaggedColumn({"ids": batch.ids, "weights": batch.weights}, batch.offsets).gather(index)
-        return FingerprintBatch(taken.fields["ids"], taken.fields["weights"], taken.row_of_item, taken.offsets, batch.width)
+        return batch.select(index)

@@ -9,6 +9,9 @@ from molbt.errors import ConfigError, suggestion
 from molbt.nn.encoder import Encoder
 from molbt.nn.mlp import ACTIVATIONS, dense_block
 
+WIDEST_LAYER = 1 << 16
+"""Wider layers are refused: two of them take 17 GB."""
+
 
 class LayeredEncoder(Encoder):
     """First block → dense blocks → linear. A subclass makes the input of the first block and calls ``run``.
@@ -73,19 +76,28 @@ class LayeredEncoder(Encoder):
 
 
 def check_layers(*, hidden: Sequence[int], embedding_dim: int, activation: str, dropout: float, input_dropout: float) -> None:
-    """Refuse layer sizes and rates that no network can have.
+    """Refuse layer sizes and rates that no network can have; a configuration may hold anything in their places.
 
     Raises
     ------
     ConfigError
         Names the key of the ``encoder`` section, what it must be, and what it is.
     """
-    if not hidden or min(hidden) < 1:
-        raise ConfigError(f"encoder.hidden must hold one or more positive widths, received {list(hidden)}; for example hidden: [1024]")
-    if embedding_dim < 1:
-        raise ConfigError(f"encoder.embedding_dim must be positive, received {embedding_dim}; for example embedding_dim: 512")
-    if activation not in ACTIVATIONS:
+    if not (isinstance(hidden, list | tuple) and hidden and all(_is_width(width) for width in hidden)):
+        raise ConfigError(
+            f"encoder.hidden must hold one or more positive widths of at most {WIDEST_LAYER:,}, received {hidden!r:.60}; for example [1024]"
+        )
+    if not _is_width(embedding_dim):
+        raise ConfigError(
+            f"encoder.embedding_dim must be positive and at most {WIDEST_LAYER:,}, received {embedding_dim!r:.60}; "
+            "for example embedding_dim: 512"
+        )
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ConfigError(f"unknown encoder.activation {activation!r}{suggestion(activation, ACTIVATIONS)}")
     for key, rate in (("dropout", dropout), ("input_dropout", input_dropout)):
-        if not 0.0 <= rate < 1.0:
-            raise ConfigError(f"encoder.{key} must lie in [0, 1), received {rate}; the share of values set to zero; 0 is off")
+        if not (type(rate) in (int, float) and 0.0 <= rate < 1.0):
+            raise ConfigError(f"encoder.{key} must lie in [0, 1), received {rate!r:.60}; the share of values set to zero; 0 is off")
+
+
+def _is_width(value: object) -> bool:
+    return type(value) is int and 1 <= value <= WIDEST_LAYER

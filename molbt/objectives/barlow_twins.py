@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from molbt.errors import ConfigError, ShapeError, suggestion
 from molbt.nn.collectives import rows_per_rank, sum_over_ranks
+from molbt.nn.contrast import in_full_precision
 from molbt.nn.product_norm import squared_product_norm
 from molbt.nn.standardise import standardise
-from molbt.objectives.base import Objective, ObjectiveOutput
+from molbt.objectives.base import Objective, ObjectiveOutput, check_projections
 
 PAPER_LAMBDA = 0.0051
 """λ of Zbontar et al. 2021 (``--lambd`` of the authors' code), for projections 8192 wide: λ·d = 41.8."""
@@ -116,7 +117,7 @@ class BarlowTwins(Objective):
             z_a, z_b, normalisation=self.normalisation, form=self.form, configured_batch_size=self.configured_batch_size
         )
         projection_dim = len(terms.diagonal)
-        lambda_ = self._lambda(projection_dim)
+        lambda_ = self.lambda_of(projection_dim)
         redundancy = lambda_ * terms.redundancy
         loss = terms.invariance + redundancy
         n_off_diagonal = max(projection_dim * (projection_dim - 1), 1)
@@ -131,7 +132,8 @@ class BarlowTwins(Objective):
         }
         return ObjectiveOutput(loss, {name: value.detach() for name, value in logged.items()})
 
-    def _lambda(self, projection_dim: int) -> float:
+    def lambda_of(self, projection_dim: int) -> float:
+        """Return λ for projections of a width."""
         if self.redundancy_lambda is not None:
             return self.redundancy_lambda
         weight = DEFAULT_REDUNDANCY_WEIGHT if self.redundancy_weight is None else self.redundancy_weight
@@ -188,7 +190,7 @@ def barlow_twins_terms(
     form: C has rank below n, hence ``‖C‖² ≥ (Σ C_ii)² / (n − 1)``, and at most two of the leading bits cancel.
     """
     _check_options(normalisation, form, configured_batch_size)
-    _check_projections(z_a, z_b)
+    check_projections("barlow_twins", z_a, z_b)
     n_rows, projection_dim = sum(rows_per_rank(z_a)), z_a.shape[1]
     if n_rows < 2:
         raise ShapeError(f"barlow_twins expected a batch of at least 2 rows, got {n_rows}; drop a last batch of one row")
@@ -197,8 +199,8 @@ def barlow_twins_terms(
     with torch.autocast(z_a.device.type, enabled=False):
         # Scaling both views by 1/√n divides before any sum is taken, and treats them alike.
         scale = 1 / math.sqrt(divisor)
-        a, variance_a = standardise(_prepared(z_a, normalisation), unbiased=unbiased, eps=EPSILON, scale=scale)
-        b, variance_b = standardise(_prepared(z_b, normalisation), unbiased=unbiased, eps=EPSILON, scale=scale)
+        a, variance_a = standardised(z_a, normalisation, scale=scale)
+        b, variance_b = standardised(z_b, normalisation, scale=scale)
         diagonal = sum_over_ranks((a * b).sum(0))
         gram = form == "gram" or (form == "auto" and n_rows < GRAM_BELOW * projection_dim)
         redundancy = squared_product_norm(a, b, gram=gram) - diagonal.square().sum()
@@ -209,11 +211,13 @@ def barlow_twins_terms(
     return BarlowTwinsTerms(invariance, redundancy, diagonal.detach(), floor, dead.sum())
 
 
-def _prepared(z: Tensor, normalisation: str) -> Tensor:
-    """Float32 (or float64) projections, with rows of unit length where the normalisation asks for it."""
-    if z.dtype in (torch.float16, torch.bfloat16):
-        z = z.float()
-    return nn.functional.normalize(z, dim=1, eps=EPSILON) if normalisation == "small_data" else z
+def standardised(z: Tensor, normalisation: str, *, scale: float) -> tuple[Tensor, Tensor]:
+    """Return float32 (or float64) columns of mean 0 and deviation ``scale`` as a normalisation of ``barlow_twins_terms`` has them, and
+    their variances before."""
+    z = in_full_precision(z)
+    if normalisation == "small_data":
+        z = nn.functional.normalize(z, dim=1, eps=EPSILON)
+    return standardise(z, unbiased=normalisation != "official", eps=EPSILON, scale=scale)
 
 
 def _check_options(normalisation: str, form: str, configured_batch_size: int | None) -> None:
@@ -230,11 +234,3 @@ def _check_options(normalisation: str, form: str, configured_batch_size: int | N
         )
     if configured_batch_size < 1:
         raise ConfigError(f"barlow_twins expected a configured_batch_size of 1 or more, got {configured_batch_size}; give the batch size")
-
-
-def _check_projections(z_a: Tensor, z_b: Tensor) -> None:
-    if z_a.ndim != 2 or z_a.shape != z_b.shape:
-        raise ShapeError(
-            f"barlow_twins expected two projections of one shape (batch, projection_dim), got {tuple(z_a.shape)} and "
-            f"{tuple(z_b.shape)}; give both views the same projector width and rows in the same order"
-        )

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from molbt.errors import ConfigError, DataError
 from molbt.nn.collectives import sum_over_ranks
+from molbt.nn.contrast import in_full_precision
 from molbt.objectives.base import Objective, ObjectiveOutput, StepContext, Twin, Views
 
 
@@ -77,8 +78,8 @@ class Matching(Objective):
         return ObjectiveOutput(loss, terms | {"separation": torch.stack(separations).mean()})
 
     def logits(self, z_a: Tensor, z_b: Tensor) -> Tensor:
-        """Return one logit per row of two projections ``(batch, projection_dim)``: ``(batch,)`` float32."""
-        products = (z_a.float() * z_b.float()).sum(dim=1) / z_a.shape[1] ** 0.5
+        """Return one logit per row of two projections ``(batch, projection_dim)``: ``(batch,)``, at least float32."""
+        products = (in_full_precision(z_a) * in_full_precision(z_b)).sum(dim=1) / z_a.shape[1] ** 0.5
         return self.log_scale.exp() * products + self.bias
 
 

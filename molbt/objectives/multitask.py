@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from molbt.data.columns import RaggedBatch
 from molbt.errors import ConfigError, DataError
 from molbt.nn.collectives import sum_over_ranks
+from molbt.nn.contrast import in_full_precision
 from molbt.objectives.base import Objective, ObjectiveOutput, StepContext, Twin, Views
 
 _KINDS = ("class", "value")
@@ -95,9 +96,9 @@ class Multitask(Objective):
         self._labels_checked = True
 
     def outputs(self, embedding: Tensor, labels: RaggedBatch) -> Tensor:
-        """Return the output of each label's task: ``(items,)`` float32."""
+        """Return the output of each label's task: ``(items,)``, at least float32."""
         tasks, rows = labels.fields["task"].long(), labels.row_of_item
         # One product for all tasks where labels are dense (Tox21); where each molecule has a few of thousands of assays, only those.
         if len(rows) * embedding.shape[1] > len(embedding) * len(self.bias):
-            return nn.functional.linear(embedding, self.weight, self.bias).float()[rows, tasks]
-        return (embedding.float()[rows] * self.weight[tasks]).sum(dim=1) + self.bias[tasks]
+            return in_full_precision(nn.functional.linear(embedding, self.weight, self.bias))[rows, tasks]
+        return (in_full_precision(embedding)[rows] * self.weight[tasks]).sum(dim=1) + self.bias[tasks]

@@ -8,6 +8,7 @@ from torch import nn
 
 from molbt.errors import ConfigError
 from molbt.nn.collectives import sum_over_ranks
+from molbt.nn.contrast import in_full_precision
 from molbt.nn.dense_encoder import DenseEncoder
 from molbt.objectives.base import Objective, ObjectiveOutput, StepContext, Twin, Views
 
@@ -44,7 +45,7 @@ class Regression(Objective):
     def step(self, twin: Twin, views: Views, context: StepContext) -> ObjectiveOutput:
         """Terms: ``loss``, and ``explained``: 1 − loss over the mean square of the targets (0 when all are predicted as their centres)."""
         truth = cast(DenseEncoder, twin.encoder_of(self.target)).scale(views.original(self.target))
-        off = (self.head(views.embedding(self.source)).float() - truth).square().sum()
+        off = (in_full_precision(self.head(views.embedding(self.source))) - truth).square().sum()
         total, spread = sum_over_ranks(torch.stack([off, truth.square().sum()]))
         loss = total / (views.n_rows * truth.shape[1])
         return ObjectiveOutput(loss, {"loss": loss.detach(), "explained": (1 - total / spread.clamp(min=1e-12)).detach()})

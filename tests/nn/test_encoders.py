@@ -264,7 +264,12 @@ def test_activation_changes_the_output(make, batch_of):
     [
         ({"hidden": ()}, "one or more positive widths"),
         ({"hidden": (8, 0)}, "one or more positive widths"),
+        ({"hidden": 8}, "one or more positive widths"),
+        ({"hidden": (8, 10**12)}, "of at most 65,536, received"),
         ({"embedding_dim": 0}, "must be positive"),
+        ({"embedding_dim": "8"}, "must be positive and at most 65,536, received '8'"),
+        ({"activation": ["gelu"]}, "unknown encoder.activation"),
+        ({"dropout": True}, r"encoder\.dropout must lie in"),
         ({"activation": "gellu"}, "did you mean 'gelu'"),
         ({"dropout": 1.0}, r"encoder\.dropout must lie in"),
         ({"input_dropout": -0.1}, r"encoder\.input_dropout must lie in"),

@@ -356,7 +356,8 @@ def distance(actual: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
 
 
-@pytest.mark.parametrize(("normalisation", "equal_parts"), [("official", True), ("small_data", False)])
+@pytest.mark.parametrize("equal_parts", [True, False])
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
 @pytest.mark.parametrize("form", ["matrix", "gram"])
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_barlow_twins_on_ranks_equals_one_process(on_ranks, world_size, form, normalisation, equal_parts):
