@@ -7,10 +7,12 @@ import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
+import unicodedata
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -23,6 +25,11 @@ MAX_RATIO = 200
 
 _OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 _CHUNK = 1 << 20
+# What tarfile, zipfile and the decoders raise when bytes are not what they should be.
+_DAMAGE = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, NotImplementedError, ValueError,
+    OverflowError, RecursionError, MemoryError,
+)  # fmt: skip
 
 
 def extract(
@@ -49,7 +56,8 @@ def extract(
     ------
     DataError
         If the directory exists, the archive is damaged or of another kind, a limit is passed, or a member is a link, a device, encrypted,
-        sparse, there twice, or named so that it would land elsewhere. Nothing is left behind.
+        sparse, to be run with its owner's rights, there twice (on some machines ``A`` and ``a`` are one), or named so that it would land
+        elsewhere. Nothing is left behind.
     """
     archive, directory = Path(archive), Path(directory)
     if directory.exists():
@@ -63,9 +71,11 @@ def extract(
         else:
             _extract_tar(archive, temporary, budget)
         os.replace(temporary, directory)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError) as error:
+    except DataError:
+        raise
+    except _DAMAGE as error:
         # bz2 and gzip report damage without a number, and a damaged zip file seeks to before its start; a full disk is no fault of theirs.
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.ENAMETOOLONG):
             raise
         raise DataError(f"cannot unpack {archive}: {error}; get the file again") from error
     finally:
@@ -79,6 +89,7 @@ class _Budget:
     archive: Path
     n_bytes: int
     n_members: int
+    names: set[str] = field(default_factory=set)
 
     def take(self, name: str, size: int) -> None:
         self.n_members -= 1
@@ -113,6 +124,8 @@ def _extract_tar(archive: Path, directory: Path, budget: _Budget) -> None:
     with opener(archive, "rb") as stream, tarfile.open(fileobj=_Limited(stream, budget), mode="r|") as tar:  # type: ignore[call-overload]
         for member in tar:
             target = _target(member.name, directory, budget)
+            if member.isreg() and member.mode & (stat.S_ISUID | stat.S_ISGID):
+                raise budget.refusal(member.name, "it asks to be run with the rights of its owner")
             if not (member.isdir() or member.isreg()) or member.issparse():
                 raise budget.refusal(member.name, "it is a link, a device or a sparse file, where files and directories are expected")
             budget.take(member.name, member.size)
@@ -130,6 +143,8 @@ def _extract_zip(archive: Path, directory: Path, budget: _Budget) -> None:
             target = _target(member.orig_filename, directory, budget)
             if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise budget.refusal(member.filename, "it is a link or a device, where files and directories are expected")
+            if not member.is_dir() and (member.external_attr >> 16) & (stat.S_ISUID | stat.S_ISGID):
+                raise budget.refusal(member.filename, "it asks to be run with the rights of its owner")
             if member.flag_bits & 0x1:
                 raise budget.refusal(member.filename, "it is encrypted")
             budget.take(member.filename, member.file_size)
@@ -158,5 +173,8 @@ def _make_directory(path: Path, name: str, budget: _Budget) -> None:
 
 def _make_room(target: Path, name: str, budget: _Budget) -> None:
     _make_directory(target.parent, name, budget)
-    if target.exists():
+    # As a file system would see it that does not tell capitals apart, or composes accents.
+    seen = unicodedata.normalize("NFKC", str(target)).casefold()
+    if target.exists() or seen in budget.names:
         raise budget.refusal(name, "it is there twice")
+    budget.names.add(seen)

@@ -5,7 +5,6 @@ the files in the layout that molbt reads, which is mostly not that of the origin
 an origin is therefore *unverified*, and is marked so by ``<file>.origin.json`` beside it.
 """
 
-import json
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from molbt.data.files import sha256_of
+from molbt.data.json_files import read_json
 from molbt.errors import ConfigError, DataError, suggestion
 
 ORIGIN_ENDING = ".origin.json"
@@ -110,10 +110,10 @@ def _recorded(path: Path) -> str | None:
     record = path.with_name(path.name + ORIGIN_ENDING)
     if not record.is_file():
         return None
-    try:
-        return str(json.loads(record.read_text(encoding="utf-8"))["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"expected JSON with 'sha256' in {record}, got something else; remove it and get the file again") from error
+    checksum = read_json(record, remedy="remove it and get the file again", error=DataError).get("sha256")
+    if not isinstance(checksum, str):
+        raise DataError(f"expected JSON with 'sha256' in {record}, got something else; remove it and get the file again")
+    return checksum
 
 
 def _is_below(path: str, place: str) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from molbt.data.array_files import read_array
 from molbt.errors import DataError, ShapeError
 
 # torch has few operations for unsigned integers: such arrays are held as the signed type of the same width and read back by masking.
@@ -122,6 +123,14 @@ class RaggedColumn:
 Column = FixedColumn | RaggedColumn
 
 
+def column_of(arrays: Mapping[str, np.ndarray]) -> Column:
+    """Return the column whose ``arrays()`` these are."""
+    if "values" in arrays:
+        return FixedColumn.from_numpy(arrays["values"])
+    fields = {name[6:]: array for name, array in arrays.items() if name != "offsets"}
+    return RaggedColumn.from_numpy(fields, arrays["offsets"])
+
+
 def write_column(column: Column, directory: Path) -> None:
     """Write a column as ``.npy`` files into a new directory (the caller renames it into place)."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -140,50 +149,42 @@ def read_column(directory: Path) -> Column:
     DataError
         If the directory holds neither ``values.npy`` nor ``offsets.npy``, or a file in it is damaged.
     """
-    if (directory / "values.npy").exists():
-        return FixedColumn.from_numpy(_open_array(directory / "values.npy"))
-    if not (directory / "offsets.npy").exists():
+    arrays = {path.name[:-4]: _open_array(path) for path in sorted(directory.glob("*.npy"))}
+    if not arrays.keys() & {"values", "offsets"}:
         raise DataError(f"expected values.npy or offsets.npy in {directory}, found neither; prepare the corpus again")
-    fields = {path.name[6:-4]: _open_array(path) for path in sorted(directory.glob("field.*.npy"))}
-    return RaggedColumn.from_numpy(fields, _open_array(directory / "offsets.npy"))
+    if "offsets" in arrays:
+        _check_offsets(arrays["offsets"], directory)
+    return column_of(arrays)
 
 
 def merge_columns(parts: Sequence[Path], directory: Path) -> None:
     """Write the concatenation of stored columns into a new directory, one part in memory at a time."""
     directory.mkdir(parents=True)
     for name in sorted(path.name for path in parts[0].glob("*.npy")):
-        arrays = [np.load(part / name, mmap_mode="r", allow_pickle=False) if _n_items(part / name) else None for part in parts]
-        kept = [array for array in arrays if array is not None]
-        if not kept:
-            kept = [np.load(parts[0] / name, allow_pickle=False)]
+        kept = [_open_array(part / name) for part in parts]
         is_offsets = name == "offsets.npy"
         length = sum(len(array) - is_offsets for array in kept) + is_offsets
-        merged = np.lib.format.open_memmap(directory / name, mode="w+", dtype=kept[0].dtype, shape=(length, *kept[0].shape[1:]))
-        place, shift = int(is_offsets), 0
-        if is_offsets:
-            merged[0] = 0
-        for array in kept:
-            content = array[1:] + shift if is_offsets else array
-            merged[place : place + len(content)] = content
-            place += len(content)
-            shift += int(array[-1]) if is_offsets else 0
-        merged.flush()
-        with open(directory / name, "rb") as file:
+        header = {"descr": kept[0].dtype.str, "fortran_order": False, "shape": (length, *kept[0].shape[1:])}
+        # Written, not mapped: on a full disk a write is an error, and a store into a map kills the process.
+        with open(directory / name, "wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            shift = kept[0].dtype.type(0)
+            if is_offsets:
+                file.write(shift.tobytes())
+            for array in kept:
+                file.write((array[1:] + shift if is_offsets else array).tobytes())
+                shift += array[-1] if is_offsets else 0
+            file.flush()
             os.fsync(file.fileno())
 
 
-def _n_items(path: Path) -> int:
-    with open(path, "rb") as file:
-        np.lib.format.read_magic(file)
-        return int(np.prod(np.lib.format.read_array_header_1_0(file)[0]))
-
-
 def _open_array(path: Path) -> np.ndarray:
-    # Mode "c" (copy on write) keeps the file as it is and lets torch take the array without a copy; an empty file cannot be mapped.
-    try:
-        try:
-            return np.load(path, mmap_mode="c", allow_pickle=False)
-        except ValueError:
-            return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise DataError(f"{path} is cut or damaged ({error}); prepare the corpus again in a new directory") from error
+    # Copy on write keeps the file as it is and lets torch take the array without a copy.
+    return read_array(path, mapped=True, remedy="prepare the corpus again in a new directory")
+
+
+def _check_offsets(offsets: np.ndarray, directory: Path) -> None:
+    """Items of an entry are found by its offsets, wherever these lead."""
+    is_rising = offsets.ndim == 1 and offsets.dtype.kind == "i" and len(offsets) > 0 and not (offsets[1:] < offsets[:-1]).any()
+    if not is_rising or offsets[0] != 0:
+        raise DataError(f"{directory / 'offsets.npy'} does not rise from 0; prepare the corpus again in a new directory")

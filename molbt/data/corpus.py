@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import rdkit
 from molbt import __version__
 from molbt.config import RunConfig, differences
 from molbt.data.exclusions import Exclusion, as_exclusions, hash_values, occurring
-from molbt.data.files import atomic_write, cache_directory, exclusive_lock, sha256_of, sync_directory, write_array
+from molbt.data.executors import ShardExecutor
+from molbt.data.files import atomic_write, cache_directory, exclusive_lock, sha256_of, sync_directory, write_array, writing
 from molbt.data.opened_source import OpenedSource, Source, open_source
 from molbt.data.quarantine import covers, read_quarantine, write_quarantine
 from molbt.data.rows import file_name, read_rows
@@ -37,6 +39,7 @@ def prepare(
     exclude: Sequence[str | Path | Exclusion] = (),
     n_jobs: int = 1,
     progress: Progress | None = None,
+    executor: ShardExecutor | None = None,
 ) -> Corpus:
     """Read a table, turn every unique value into columns, and return the corpus.
 
@@ -57,6 +60,8 @@ def prepare(
         Worker processes (-1: all cores). The result does not depend on it.
     progress : callable, optional
         Called as ``progress(label, done, total)``.
+    executor : ShardExecutor, optional
+        Where molecules are hashed and turned into columns (`molbt.data.executors`); by default here. The result does not depend on it.
 
     Returns
     -------
@@ -66,7 +71,7 @@ def prepare(
     Raises
     ------
     DataError
-        If a column is missing, the source cannot be read, or the directory holds the corpus of another source.
+        If a column is missing, the source cannot be read, the directory holds the corpus of another source, or it cannot be written.
     """
     report = progress or (lambda label, done, total: None)
     excluded = as_exclusions(exclude)
@@ -79,12 +84,13 @@ def prepare(
             return Corpus.open(directory)
         opened.check_columns(columns, config.labels)
         _refuse_foreign_content(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(directory / _LOCK):
+        with _writing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        with exclusive_lock(directory / _LOCK), _writing(directory):
             if not is_corpus(directory):
                 _write_rows(opened, config, columns, directory, identity=identity, digest=digest, excluded=excluded, report=report)
             corpus = _open_same(directory, identity, opened.name)
-            _prepare_for(corpus, config, excluded, n_jobs, report)
+            _prepare_for(corpus, config, excluded, n_jobs, report, executor)
     return corpus
 
 
@@ -120,6 +126,12 @@ def _refuse_foreign_content(directory: Path) -> None:
         raise DataError(f"expected a directory for the corpus, {directory} is a file; choose another")
     if directory.is_dir() and not is_corpus(directory) and not (directory / _LOCK).exists() and any(directory.iterdir()):
         raise DataError(f"{directory} is not empty and holds no corpus; choose a new directory")
+
+
+def _writing(directory: Path) -> AbstractContextManager[None]:
+    return writing(
+        directory, remedy="free space or correct the permissions, then run the same command again: what is whole is not done twice"
+    )
 
 
 def _write_rows(
@@ -158,7 +170,9 @@ def _write_rows(
         file.write(json.dumps(manifest, indent=1).encode())
 
 
-def _prepare_for(corpus: Corpus, config: RunConfig, excluded: Sequence[Exclusion], n_jobs: int, report: Progress) -> None:
+def _prepare_for(
+    corpus: Corpus, config: RunConfig, excluded: Sequence[Exclusion], n_jobs: int, report: Progress, executor: ShardExecutor | None
+) -> None:
     """Add what a configuration needs and the corpus lacks."""
     policy = config.molecules.policy()
     molecular = {view.column for view in config.views.values() if view.build_modality().is_molecular}
@@ -166,7 +180,11 @@ def _prepare_for(corpus: Corpus, config: RunConfig, excluded: Sequence[Exclusion
         place = corpus.identities_path(column)
         if column in molecular and not place.exists():
             place.parent.mkdir(exist_ok=True)
-            write_array(place, hash_values(corpus.values(column), policy, n_jobs=n_jobs, progress=report))
+            refused: dict[str, str] = {}
+            hashes = hash_values(corpus.values(column), policy, n_jobs=n_jobs, refused=refused, progress=report, executor=executor)
+            with atomic_write(corpus.fatal_path(column)) as file:
+                file.write(json.dumps(refused).encode())
+            write_array(place, hashes)
         path = corpus.directory / "excluded" / file_name("values", column, "npy")
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
@@ -177,6 +195,9 @@ def _prepare_for(corpus: Corpus, config: RunConfig, excluded: Sequence[Exclusion
     for view in config.views.values():
         place = corpus.directory / "prepared" / corpus.preparation_key(view)
         if not place.exists():
-            prepare_columns(view, policy, corpus.values(view.column), place, n_jobs=n_jobs, progress=report)
+            fatal = corpus.fatal(view.column)
+            prepare_columns(
+                view, policy, corpus.values(view.column), place, n_jobs=n_jobs, progress=report, refused=fatal, executor=executor
+            )
     if not covers(corpus, config):
         write_quarantine(corpus, config)

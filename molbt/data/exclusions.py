@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
 
+from molbt.data.executors import ShardExecutor
 from molbt.data.files import sha256_of
 from molbt.data.identity import identity_hashes, molecule_and_scaffold_hashes
 from molbt.data.molecules import ParsePolicy
+from molbt.data.remote_blocks import map_numbered_blocks
 from molbt.data.rows import text_of
 from molbt.data.shards import SHARD_SIZE, Progress
 from molbt.data.tables import iter_table
@@ -91,9 +92,29 @@ def occurring(
     return (own != 0) & np.isin(own, known)
 
 
-def hash_values(values: Sequence[str], policy: ParsePolicy, *, n_jobs: int = 1, progress: Progress | None = None) -> np.ndarray:
-    """Return ``molecule_and_scaffold_hashes`` of many values, computed in several processes: ``(values, 2)`` uint64."""
-    hashes = in_shards(molecule_and_scaffold_hashes, values, policy, n_jobs=n_jobs, label="hashing molecules", progress=progress)
+def hash_values(
+    values: Sequence[str],
+    policy: ParsePolicy,
+    *,
+    n_jobs: int = 1,
+    refused: dict[str, str] | None = None,
+    progress: Progress | None = None,
+    executor: ShardExecutor | None = None,
+) -> np.ndarray:
+    """Return ``molecule_and_scaffold_hashes`` of many values, computed in isolation: ``(values, 2)`` uint64.
+
+    ``refused`` is that of ``molbt.data.isolation.map_blocks``; such a value has the hashes of one that cannot be read.
+    """
+    hashes = in_shards(
+        molecule_and_scaffold_hashes,
+        values,
+        policy,
+        n_jobs=n_jobs,
+        refused=refused,
+        label="hashing molecules",
+        progress=progress,
+        executor=executor,
+    )
     return hashes.reshape(len(values), 2)
 
 
@@ -105,16 +126,19 @@ def in_shards(
     n_jobs: int,
     label: str,
     progress: Progress | None,
+    refused: dict[str, str] | None = None,
+    executor: ShardExecutor | None = None,
 ) -> np.ndarray:
     """Return what a function gives for values, one row per value; the result does not depend on the number of processes."""
-    parts, done = [], 0
-    jobs = (delayed(function)(values[start : start + SHARD_SIZE], policy) for start in range(0, max(len(values), 1), SHARD_SIZE))
-    for part in Parallel(n_jobs=n_jobs, return_as="generator")(jobs):
-        parts.append(part)
+    parts, done = {}, 0
+    for number, part in map_numbered_blocks(
+        function, values, policy, executor=executor, n_jobs=n_jobs, block_size=SHARD_SIZE, refused=refused
+    ):
+        parts[number] = part
         done += len(part)
         if progress is not None:
             progress(label, done, len(values))
-    return np.concatenate(parts)
+    return np.concatenate([parts[number] for number in sorted(parts)])
 
 
 def _file_and_column(entry: str | Path) -> tuple[Path, str]:

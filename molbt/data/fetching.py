@@ -76,7 +76,7 @@ def _fetch(data_set: DataSet, paths: list[str], folder: Path, accept_unverified:
         where = ", ".join(addresses.values()) if data_set.archive is None else data_set.archive
         raise DataError(
             f"the checksum of {where} is unknown, so what arrives cannot be checked; pass --accept-unverified to fetch it all the same, or "
-            f"--data-dir FOLDER to copy from a folder that holds {_others(paths)}"
+            f"--from FOLDER to copy from a folder that holds {_others(paths)}"
         )
     if data_set.archive is not None:
         _fetch_archive(data_set.archive, folder / paths[0].split("/")[0], say, schemes)

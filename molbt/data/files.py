@@ -1,5 +1,6 @@
 """Files and directories written whole or not at all, checksums of files, locks between processes, and where the cache is."""
 
+import errno
 import fcntl
 import hashlib
 import logging
@@ -13,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 
-from molbt.errors import ConfigError
+from molbt.errors import ConfigError, DataError, MolbtError
 
 logger = logging.getLogger(__name__)
 
@@ -33,20 +34,21 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     Raises
     ------
     OSError
-        From the file system (no space, no permission), with ``path`` as it was.
+        From the file system (no space, no permission), with ``path`` as it was; it names the path.
     """
     path = Path(path)
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
+    with _naming(path):
+        try:
+            with open(temporary, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_directory(path.parent)
 
 
 def check_new_directory(directory: str | Path) -> None:
@@ -64,19 +66,42 @@ def new_directory(directory: str | Path) -> Iterator[Path]:
     ------
     ConfigError
         If the directory is not empty.
+    OSError
+        From the file system, with nothing left behind; it names the directory.
     """
     directory = Path(directory)
     check_new_directory(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = directory.with_name(f"{directory.name}.tmp.{os.getpid()}")
-    temporary.mkdir()
+    with _naming(directory):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        try:
+            yield temporary
+            os.replace(temporary, directory)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_directory(directory.parent)
+
+
+@contextmanager
+def writing(path: str | Path, *, remedy: str, error: type[MolbtError] = DataError) -> Iterator[None]:
+    """Turn what the file system refuses inside the block into an error that says where, why and what to do.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where the block writes, for the message; the failing file takes its place where it is known.
+    remedy : str
+        What to do, after the semicolon.
+    error : type of MolbtError
+        What is raised.
+    """
     try:
-        yield temporary
-        os.replace(temporary, directory)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync_directory(directory.parent)
+        with _naming(Path(path)):
+            yield
+    except OSError as reason:
+        raise error(f"cannot write {reason.filename}: {reason.strerror or reason}; {remedy}") from reason
 
 
 def sync_directory(directory: str | Path) -> None:
@@ -116,6 +141,18 @@ def exclusive_lock(path: str | Path) -> Iterator[None]:
             logger.info("another process works in %s; waiting for it", Path(path).parent)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the path into an error that has none, or that of the temporary file: a failed write knows its handle only."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and not str(error.filename).startswith(f"{path}.tmp."):
+            raise
+        reason = error.strerror or f"{error}, as on a full disk"
+        raise OSError(error.errno or errno.EIO, reason, str(path)) from error
 
 
 def cache_directory() -> Path:

@@ -1,14 +1,18 @@
 """When are two SMILES the same molecule? A cheap key for overlaps between files."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import Mol
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
-from molbt.data.molecules import ParsePolicy, murcko_scaffold, parse_molecules
+from molbt.data.molecules import ParsePolicy, Perception, murcko_scaffold, parse_molecule, parse_molecules
+
+# Isotopes, map numbers and hydrogens written as atoms: what `_without_labels` removes.
+_LABEL = re.compile(r":|\[(?:\d|H(?![a-z])|#1\D)")
 
 
 def identity_hashes(values: Sequence[str], policy: ParsePolicy) -> np.ndarray:
@@ -50,24 +54,36 @@ def molecule_and_scaffold_hashes(values: Sequence[str], policy: ParsePolicy) -> 
 
 def inchi_connectivity(values: Sequence[str], policy: ParsePolicy) -> list[str]:
     """Return the first block of the InChIKey of each reduced molecule: its formula and connectivity; ``""`` where there is none."""
+    parents = _parents(values, policy, perception=Perception.ALL)
     with rdBase.BlockLogs():
-        return [Chem.MolToInchiKey(mol).partition("-")[0] if mol is not None else "" for mol in _parents(values, policy)]
+        return [Chem.MolToInchiKey(mol).partition("-")[0] if mol is not None else "" for mol in parents]
 
 
-def _parents(values: Sequence[str], policy: ParsePolicy) -> Iterator[Mol | None]:
+def _parents(values: Sequence[str], policy: ParsePolicy, *, perception: Perception = Perception.AROMATICITY) -> Iterator[Mol | None]:
     """Yield each molecule without what identity does not depend on, stereochemistry excepted; None where it cannot be read."""
     choose = rdMolStandardize.LargestFragmentChooser(preferOrganic=True)
     uncharge = rdMolStandardize.Uncharger()
-    for smiles, (mol, _) in zip(values, parse_molecules(values, policy), strict=True):
+    for smiles, (mol, _) in zip(values, parse_molecules(values, policy, perception=perception), strict=True):
         if mol is not None:
             # Each step costs as much as the parse, and the text tells which of them can change anything.
             if "." in smiles:
-                mol = choose.choose(mol)
-            if "+" in smiles or "-" in smiles:
-                mol = uncharge.uncharge(mol)
-            if "H]" in smiles or ":" in smiles:
+                whole, _ = parse_molecule(smiles, policy)  # fragments of one size are told apart by their isomeric SMILES
+                mol = _where_possible(choose.choose, whole or mol)
+            is_charged = "+" in smiles or "-" in smiles
+            if is_charged:
+                mol = _where_possible(uncharge.uncharge, mol)
+            # A molecule with another charge is sanitised again where it has hydrogens in brackets.
+            if _LABEL.search(smiles) or (is_charged and "H]" in smiles):
                 mol = _without_labels(mol)
         yield mol
+
+
+def _where_possible(step: Callable[[Mol], Mol], mol: Mol) -> Mol:
+    """Return the molecule after a step, or as it was where RDKit cannot do it: a ring cut out of a complex may not be kekulisable."""
+    try:
+        return step(mol)
+    except (ValueError, RuntimeError):
+        return mol
 
 
 def _connectivity(mol: Mol | None) -> str:

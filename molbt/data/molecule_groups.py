@@ -13,6 +13,7 @@ from rdkit.DataStructs import BulkTanimotoSimilarity
 from rdkit.SimDivFilters import rdSimDivPickers
 
 from molbt.data.identity import identity_hashes
+from molbt.data.isolation import map_rows
 from molbt.data.molecules import ParsePolicy, murcko_scaffold, parse_molecules
 
 Key = tuple[str, str]
@@ -64,7 +65,7 @@ def leader_clusters(mols: Sequence[Mol], *, similarity: float = SIMILARITY) -> n
 def molecule_keys(smiles: Sequence[object]) -> list[Key]:
     """Return the molecule of each row, as ``molbt.data.identity`` tells molecules apart."""
     texts = _texts(smiles)
-    hashes = identity_hashes(texts, ParsePolicy())
+    hashes = map_rows(identity_hashes, texts, ParsePolicy())
     return [("molecule", f"{key:016x}") if key else ("refused", text) for key, text in zip(hashes, texts, strict=True)]
 
 

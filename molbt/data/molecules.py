@@ -8,6 +8,7 @@ Cheap limits on the text come first, because some texts make RDKit hang or crash
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from enum import IntEnum
 from functools import cache
 from itertools import islice
 
@@ -30,6 +31,21 @@ _PLACE = re.compile(r"around (position \d+)")
 _LOG_NOISE = re.compile(r"^\[\d\d:\d\d:\d\d\]|\*{4}$")
 
 
+class Perception(IntEnum):
+    """What a parse finds out about a molecule; each level includes those before it.
+
+    ``AROMATICITY``: atoms, bonds, valences, radicals, rings and aromaticity. ``HYBRIDISATION``: also conjugation and hybridisation.
+    ``ALL``: what RDKit does by default; also stereochemistry.
+
+    Whether a molecule is refused, and why, does not depend on it. Molecules of the lower levels come about 1.3 times as fast, and suit
+    only work that is shown not to read what they lack: such work declares its level (``FingerprintKind.perception``).
+    """
+
+    AROMATICITY = 1
+    HYBRIDISATION = 2
+    ALL = 3
+
+
 @dataclass(frozen=True)
 class ParsePolicy:
     """How SMILES are read; part of every content address and saved with every model.
@@ -41,16 +57,19 @@ class ParsePolicy:
     max_length : int
         Longest SMILES, in characters.
     max_heavy_atoms : int
+    max_seconds : float
+        Longest time that one molecule may take, where molecules are worked on in isolation (``molbt.data.isolation``).
 
     Raises
     ------
     ConfigError
-        If ``standardise`` is unknown or a limit is below 1.
+        If ``standardise`` is unknown, a limit is below 1, or the time is not above 0.
     """
 
     standardise: str = "none"
     max_length: int = 5_000
     max_heavy_atoms: int = 1_000
+    max_seconds: float = 20.0
 
     def __post_init__(self) -> None:
         if self.standardise not in _STANDARDISERS:
@@ -58,9 +77,23 @@ class ParsePolicy:
         for name in ("max_length", "max_heavy_atoms"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.max_seconds < float("inf"):
+            raise ConfigError(f"max_seconds must be a number above 0, got {self.max_seconds}")
+
+    @property
+    def is_relaxed(self) -> bool:
+        """Whether it lets molecules pass that the default limits refuse, among them such that RDKit hangs or crashes on."""
+        return self.max_length > type(self).max_length or self.max_heavy_atoms > type(self).max_heavy_atoms
 
     def as_dict(self) -> dict[str, object]:
-        return asdict(self)
+        settings = asdict(self)
+        if self.max_seconds == type(self).max_seconds:  # corpora that are older than this limit keep their address
+            del settings["max_seconds"]
+        return settings
+
+
+class Refusal(str):
+    """Stands where a SMILES stood that must not be read again; its text is the reason."""
 
 
 def parse_molecule(smiles: object, policy: ParsePolicy) -> tuple[Mol | None, str]:
@@ -85,19 +118,29 @@ def parse_molecule(smiles: object, policy: ParsePolicy) -> tuple[Mol | None, str
         return _read(Chem.MolFromSmiles, str(smiles).strip(), _STANDARDISERS[policy.standardise])
 
 
-def parse_molecules(values: Iterable[object], policy: ParsePolicy) -> Iterator[tuple[Mol | None, str]]:
+def parse_molecules(
+    values: Iterable[object], policy: ParsePolicy, *, perception: Perception = Perception.ALL
+) -> Iterator[tuple[Mol | None, str]]:
     """Read SMILES one after the other: one ``(mol, reason)`` per value, in order, as `parse_molecule` gives it.
+
+    A ``perception`` below ``ALL`` suits work that does not read the rest; a policy that standardises needs it all and gets it.
 
     RDKit's messages are silenced until the iterator is exhausted or closed: opening that scope for each molecule would cost 7 % of the
     parse. Values are taken 64 at a time, because checks that run between two parses find cold caches and cost several times as much.
     """
     standardise = _STANDARDISERS[policy.standardise]
+    reader = _READERS[perception if standardise is _keep else Perception.ALL]
     remaining = iter(values)
     with rdBase.BlockLogs():
         while block := list(islice(remaining, 64)):
             reasons = [_limit_passed(value, policy) for value in block]
             for value, reason in zip(block, reasons, strict=True):
-                yield (None, reason) if reason else _read(Chem.MolFromSmiles, str(value).strip(), standardise)
+                yield (None, reason) if reason else _read(reader, str(value).strip(), standardise)
+
+
+def refusal_reasons(values: Iterable[object], policy: ParsePolicy) -> list[str]:
+    """Return why each SMILES is refused, ``""`` where it is not."""
+    return [reason for _, reason in parse_molecules(values, policy)]
 
 
 def parse_mol_block(block: str) -> tuple[Mol | None, str]:
@@ -126,6 +169,8 @@ def _limit_passed(smiles: object, policy: ParsePolicy) -> str:
     """The limits on the text, before RDKit sees it: why it is refused, or ``""``."""
     if not isinstance(smiles, str):
         return "not text"
+    if type(smiles) is Refusal:
+        return str(smiles)
     text = smiles.strip()
     if not text:
         return "blank"
@@ -156,6 +201,23 @@ def _read(reader: Callable[..., Mol | None], text: str, standardise: Callable[[M
     except (ValueError, RuntimeError) as error:  # a MolSanitizeException is a ValueError, other C++ exceptions arrive as RuntimeError
         return None, _summary(str(error))
     return (mol, "") if mol.GetNumAtoms() else (None, "no atoms")
+
+
+def _partial_reader(operations: Chem.SanitizeFlags) -> Callable[..., Mol | None]:
+    """Return a reader that does some operations of RDKit's sanitisation, in RDKit's order, and leaves out stereochemistry."""
+    unsanitised = Chem.SmilesParserParams()
+    unsanitised.sanitize = False  # type: ignore[assignment]  # RDKit's stubs give these flags a wrong type
+    unsanitised.removeHs = False  # type: ignore[assignment]
+
+    def read(text: str, sanitize: bool = True) -> Mol | None:
+        mol = Chem.MolFromSmiles(text, unsanitised) if sanitize else None
+        # What has hydrogens to remove, or is refused here, is RDKit's own reader's to decide; so are texts read again for a reason.
+        is_plain = mol is not None and mol.GetNumHeavyAtoms() == mol.GetNumAtoms()
+        if is_plain and Chem.SanitizeMol(mol, operations, catchErrors=True) == Chem.SANITIZE_NONE:
+            return mol
+        return Chem.MolFromSmiles(text, sanitize=sanitize)
+
+    return read
 
 
 def _why_refused(reader: Callable[..., Mol | None], text: str) -> str:
@@ -206,4 +268,20 @@ _STANDARDISERS: dict[str, Callable[[Mol], Mol]] = {
     "none": _keep,
     "largest_fragment": _largest_fragment,
     "neutral": _neutral,
+}
+
+_AROMATICITY = (
+    Chem.SANITIZE_CLEANUP
+    | Chem.SANITIZE_CLEANUP_ORGANOMETALLICS
+    | Chem.SANITIZE_PROPERTIES
+    | Chem.SANITIZE_SYMMRINGS
+    | Chem.SANITIZE_KEKULIZE
+    | Chem.SANITIZE_FINDRADICALS  # aromaticity depends on them: [C+] in a ring
+    | Chem.SANITIZE_SETAROMATICITY
+    | Chem.SANITIZE_ADJUSTHS
+)
+_READERS: dict[Perception, Callable[..., Mol | None]] = {
+    Perception.AROMATICITY: _partial_reader(_AROMATICITY),
+    Perception.HYBRIDISATION: _partial_reader(_AROMATICITY | Chem.SANITIZE_SETCONJUGATION | Chem.SANITIZE_SETHYBRIDIZATION),
+    Perception.ALL: Chem.MolFromSmiles,
 }

@@ -11,6 +11,7 @@ import pandas as pd
 
 from molbt.config import RunConfig
 from molbt.data.files import atomic_write
+from molbt.errors import DataError
 
 if TYPE_CHECKING:
     from molbt.data.samples import Samples
@@ -46,13 +47,25 @@ def write_quarantine(corpus: "Corpus", config: RunConfig) -> None:
 def covers(corpus: "Corpus", config: RunConfig) -> bool:
     """Return whether the corpus has a quarantine file for the views of a configuration."""
     note = corpus.directory / "quarantine.views.json"
-    return note.is_file() and note.read_text() == json.dumps(_covered(corpus, config))
+    return note.is_file() and note.read_bytes() == json.dumps(_covered(corpus, config)).encode()
 
 
 def read_quarantine(corpus: "Corpus") -> pd.DataFrame:
-    """Return the refused rows: columns row, byte_offset, column, reason, value."""
-    text_columns = dict.fromkeys(("column", "reason", "value"), "str")
-    return pd.read_csv(corpus.directory / "quarantine.csv", dtype=text_columns, keep_default_na=False, na_values={"byte_offset": ""})
+    """Return the refused rows: columns row, byte_offset, column, reason, value.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or something else.
+    """
+    path, text_columns = corpus.directory / "quarantine.csv", dict.fromkeys(("column", "reason", "value"), "str")
+    try:
+        table = pd.read_csv(path, dtype=text_columns, keep_default_na=False, na_values={"byte_offset": ""})
+    except (ValueError, OSError) as error:
+        raise DataError(f"cannot read {path}: {error}; remove it and prepare the corpus again") from error
+    if tuple(table.columns) != _COLUMNS:
+        raise DataError(f"expected the columns {', '.join(_COLUMNS)} in {path}; remove it and prepare the corpus again")
+    return table
 
 
 def summarise_use(corpus: "Corpus", samples: "Samples") -> str:

@@ -35,6 +35,8 @@ Reader = Callable[[Lines, str], tuple[Columns, Iterator[Record]]]
 _SMILES_HEADERS = ("smiles", "canonical_smiles")
 _TOO_LONG = f"longer than {MAX_LINE_BYTES:,} bytes"
 _UNCLOSED = f"a quote is opened and not closed within {MAX_QUOTED_LINES} lines"
+# Spaces and tabs only: what else Python takes for white space (a file separator, U+0085) would hide the rest of a damaged SMILES.
+_SMILES_AND_NAME = re.compile(r"[ \t]*([^ \t]*)[ \t]*(.*)", re.DOTALL)
 _FIELD_NAME = re.compile(r"<(.+?)>")
 
 
@@ -46,13 +48,13 @@ def read_smi(lines: Lines, name: str) -> tuple[Columns, Iterator[Record]]:
 def _smi_records(lines: Lines) -> Iterator[Record]:
     for number, (offset, line) in enumerate(lines):
         text, reason = _plain(*_decode(line))
-        parts = text.split(maxsplit=1)
-        if number == 0 and parts and parts[0].lower() in _SMILES_HEADERS:
+        smiles, name = _SMILES_AND_NAME.fullmatch(text).groups()  # type: ignore[union-attr]  # it matches anything
+        if number == 0 and smiles.lower() in _SMILES_HEADERS:
             continue
-        if reason or not parts:
+        if reason or not smiles:
             yield Record(offset, (), reason or "blank line")
         else:
-            yield Record(offset, (parts[0], parts[1].rstrip() if len(parts) > 1 else ""))
+            yield Record(offset, (smiles, name.rstrip()))
 
 
 def read_delimited(lines: Lines, name: str, *, delimiter: str) -> tuple[Columns, Iterator[Record]]:

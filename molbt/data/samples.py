@@ -1,6 +1,7 @@
 """What a run trains on: the usable rows of a corpus, each distinct combination of values once."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from molbt.config import RunConfig
 from molbt.data.columns import RaggedColumn
+from molbt.data.tables import read_table
 from molbt.draws import mix_words
 from molbt.errors import DataError
 
@@ -84,6 +86,22 @@ def drawn_molecules(corpus: "Corpus", config: RunConfig, samples: Samples, *, mo
             values = corpus.values(view.column)
             return pd.DataFrame({"smiles": [values[number] for number in numbers[np.sort(order[:most])]]}, dtype="str")
     return pd.DataFrame({"smiles": []}, dtype="str")
+
+
+def read_drawn_molecules(path: Path) -> list[str]:
+    """Return the SMILES that a run keeps as ``sample.csv``.
+
+    Raises
+    ------
+    DataError
+        If the file is something else.
+    """
+    table = read_table(path, format="csv")
+    if "smiles" not in table.frame:
+        raise DataError(
+            f"expected a column 'smiles' in {path}, found {', '.join(table.frame.columns)}; copy it again"
+        )
+    return table.frame["smiles"].tolist()
 
 
 def _group_labels(corpus: "Corpus", name: str, rows: np.ndarray, sample_of_row: np.ndarray, n_samples: int) -> RaggedColumn:

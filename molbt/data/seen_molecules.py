@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from molbt.config import RunConfig
+from molbt.data.array_files import read_array
 from molbt.data.files import write_array
 from molbt.errors import DataError
 
@@ -75,10 +76,7 @@ def seen_in_samples(corpus: "Corpus", config: RunConfig, samples: "Samples") -> 
 
 
 def _read(path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"cannot read {path}, the record of what the encoder has seen: {error}; copy the model directory again") from error
+    array = read_array(path, remedy="it is the record of what the encoder has seen: copy the whole model directory again")
     if array.dtype != np.uint64 or array.ndim != 1:
         raise DataError(
             f"expected a row of 64-bit hashes in {path}, found {array.dtype} of shape {array.shape}; copy the whole model directory again"

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
-from joblib import Parallel, delayed
 
 from molbt.config import ViewConfig
 from molbt.data.columns import merge_columns, write_column
+from molbt.data.executors import ShardExecutor
 from molbt.data.files import sync_directory, write_frame
 from molbt.data.molecules import ParsePolicy
+from molbt.data.preparing import Entries, prepare_numbered_blocks
 
 SHARD_SIZE = 8_192
 """Values in a shard."""
@@ -21,7 +22,15 @@ Progress = Callable[[str, int, int], None]
 
 
 def prepare_columns(
-    view: ViewConfig, policy: ParsePolicy, values: Sequence[str], directory: Path, *, n_jobs: int, progress: Progress
+    view: ViewConfig,
+    policy: ParsePolicy,
+    values: Sequence[str],
+    directory: Path,
+    *,
+    n_jobs: int,
+    progress: Progress,
+    refused: dict[str, str] | None = None,
+    executor: ShardExecutor | None = None,
 ) -> None:
     """Prepare values for a view's modality into a new directory, which takes its name when it is complete.
 
@@ -31,6 +40,10 @@ def prepare_columns(
         Unique values.
     directory : Path
         Gets one folder per column (``molbt.data.columns``) and ``reasons.parquet``. Shards wait in ``<directory>.shards``.
+    refused : dict of str to str, optional
+        Values that are refused with these reasons; those that kill their worker here are added (``molbt.data.isolation``).
+    executor : ShardExecutor, optional
+        Where shards are worked on; by default here. They are written here in any case.
     """
     label, shards = f"preparing {view.modality}", directory.with_suffix(".shards")
     shards.mkdir(parents=True, exist_ok=True)
@@ -39,10 +52,15 @@ def prepare_columns(
     todo = [(start, place) for start, place in zip(starts, places, strict=True) if not place.exists()]
     done = len(values) - sum(len(values[start : start + SHARD_SIZE]) for start, _ in todo)
     progress(label, done, len(values))
-    jobs = (delayed(_prepare_shard)(view, policy, values[start : start + SHARD_SIZE], place) for start, place in todo)
-    for count in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs):
-        done += count
-        progress(label, done, len(values))
+    if todo:
+        waiting = [value for start, _ in todo for value in values[start : start + SHARD_SIZE]]
+        modality = view.build_modality()
+        for number, entries in prepare_numbered_blocks(
+            modality, waiting, policy, executor=executor, n_jobs=n_jobs, block_size=SHARD_SIZE, refused=refused
+        ):
+            _write_shard(entries, todo[number][1])
+            done += len(entries.reasons)
+            progress(label, done, len(values))
     merged = directory.with_suffix(".tmp")
     shutil.rmtree(merged, ignore_errors=True)
     merged.mkdir()
@@ -54,14 +72,11 @@ def prepare_columns(
     shutil.rmtree(shards)
 
 
-def _prepare_shard(view: ViewConfig, policy: ParsePolicy, values: Sequence[str], place: Path) -> int:
-    """Prepare some values into a directory of their own; only the count crosses the process border."""
-    prepared = view.build_modality().prepare(values, policy)
+def _write_shard(entries: Entries, place: Path) -> None:
     temporary = place.with_name(f"{place.name}.tmp{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    for name, column in prepared.columns.items():
+    for name, column in entries.columns.items():
         write_column(column, temporary / name)
-    write_frame(temporary / "reasons.parquet", pd.DataFrame({"reason": prepared.reasons}, dtype="str"))
+    write_frame(temporary / "reasons.parquet", pd.DataFrame({"reason": entries.reasons}, dtype="str"))
     os.replace(temporary, place)
-    return len(values)

@@ -112,7 +112,7 @@ def find_data_dir(explicit: str | Path | None = None) -> Path | None:
 
 
 def own_data_dir() -> Path:
-    """Return the folder that ``molbt data get`` fills: ``data`` in the cache directory."""
+    """Return the folder that ``molbt data get`` fills where there is no other: ``data`` in the cache directory."""
     return cache_directory() / "data"
 
 

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from molbt import __version__
 from molbt.config import RunConfig, ViewConfig, differences
 from molbt.data.columns import Column, read_column
+from molbt.data.corpus_files import read_frame, read_manifest, read_numbers, require_length
+from molbt.data.json_files import read_json
 from molbt.data.quarantine import covers
 from molbt.data.rows import file_name
 from molbt.data.samples import Samples, select_samples
@@ -57,18 +58,12 @@ class Corpus:
             raise DataError(
                 f"expected a prepared corpus at {directory}, found no manifest.json; make one with: molbt prepare FILE -o {directory}"
             )
-        if (corpus.manifest.get("format"), corpus.manifest.get("format_version")) != (FORMAT, FORMAT_VERSION):
-            raise DataError(f"{directory} holds something else than a corpus of format {FORMAT} {FORMAT_VERSION}; prepare it again")
+        _ = corpus.manifest  # what is no manifest is refused here
         return corpus
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        path = self.directory / "manifest.json"
-        try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise DataError(f"cannot read {path}: {error}; prepare the corpus again") from error
-        return manifest if isinstance(manifest, dict) else {}
+        return read_manifest(self.directory / "manifest.json", FORMAT, FORMAT_VERSION)
 
     @property
     def n_rows(self) -> int:
@@ -76,15 +71,19 @@ class Corpus:
 
     def values(self, column: str) -> list[str]:
         """Return the unique values of a table column, in order of first appearance."""
-        return pd.read_parquet(self._rows(file_name("values", column, "parquet")))["value"].tolist()
+        path = self._rows(file_name("values", column, "parquet"))
+        return read_frame(path, {"value": "string"}, self.manifest["unique"][column])["value"].tolist()
 
     def row_values(self, column: str) -> np.ndarray:
         """Return, for each row, the number of its unique value: ``(rows,)`` int64, −1 where the reader refused the row."""
-        return np.load(self._rows(file_name("number", column, "npy")), allow_pickle=False)
+        path = self._rows(file_name("number", column, "npy"))
+        return read_numbers(path, "i", (self.n_rows,), least=-1, below=self.manifest["unique"][column])
 
     def row_labels(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return, for each row, the label's value (float32, NaN where there is none) and the number of its task (int32, −1)."""
-        return tuple(np.load(self._rows(file_name(kind, name, "npy")), allow_pickle=False) for kind in ("label", "task"))  # type: ignore[return-value]
+        label, task = (self._rows(file_name(kind, name, "npy")) for kind in ("label", "task"))
+        tasks = read_numbers(task, "i", (self.n_rows,), least=-1, below=len(self.tasks(name)))
+        return read_numbers(label, "f", (self.n_rows,)), tasks
 
     def tasks(self, name: str) -> list[str]:
         """Return the tasks of a label set in the order of their numbers."""
@@ -92,25 +91,36 @@ class Corpus:
 
     def byte_offsets(self) -> np.ndarray:
         """Return where each row starts in the decompressed text: ``(rows,)`` int64, −1 for tables without text."""
-        return np.load(self._rows("byte_offsets.npy"), allow_pickle=False)
+        return read_numbers(self._rows("byte_offsets.npy"), "i", (self.n_rows,))
 
     def refused_by_reader(self) -> dict[int, str]:
         """Return the rows that the reader refused, with their reasons."""
-        refused = pd.read_parquet(self._rows("refused.parquet"))
+        refused = read_frame(self._rows("refused.parquet"), {"row": "int64", "reason": "string"})
+        if len(refused) and not 0 <= refused["row"].min() <= refused["row"].max() < self.n_rows:
+            raise DataError(f"{self._rows('refused.parquet')} names rows beyond the {self.n_rows} there are; prepare the corpus again")
         return dict(zip(refused["row"].tolist(), refused["reason"].tolist(), strict=True))
 
     def columns(self, view: ViewConfig) -> dict[str, Column]:
         """Return the prepared columns of a view's modality, memory-mapped."""
         directory = self._prepared(view)
-        return {path.name: read_column(path) for path in sorted(directory.iterdir()) if path.is_dir()}
+        columns = {path.name: read_column(path) for path in sorted(directory.iterdir()) if path.is_dir()}
+        for name, column in columns.items():
+            require_length(column, self.manifest["unique"][view.column], directory / name)
+        try:
+            view.build_modality().check_columns(columns)
+        except DataError as error:
+            raise DataError(f"the columns in {directory} are not those of this modality: {error}; {_REMEDY}") from error
+        return columns
 
     def reasons(self, view: ViewConfig) -> list[str]:
         """Return why each unique value was refused for a view; ``""`` where it was not."""
-        return pd.read_parquet(self._prepared(view) / "reasons.parquet")["reason"].tolist()
+        path = self._prepared(view) / "reasons.parquet"
+        return read_frame(path, {"reason": "string"}, self.manifest["unique"][view.column])["reason"].tolist()
 
     def excluded(self, column: str) -> np.ndarray:
         """Return which unique values also occur in an excluded file: ``(values,)`` bool."""
-        return np.load(self.directory / "excluded" / file_name("values", column, "npy"), allow_pickle=False)
+        path = self.directory / "excluded" / file_name("values", column, "npy")
+        return read_numbers(path, "b", (self.manifest["unique"][column],))
 
     def identities_path(self, column: str) -> Path:
         """Return where the hashes of a molecular column's unique values are kept."""
@@ -122,7 +132,16 @@ class Corpus:
         None for a column that is not molecular, and for a corpus that was prepared before these were kept.
         """
         path = self.identities_path(column)
-        return np.load(path, allow_pickle=False) if path.is_file() else None
+        return read_numbers(path, "u", (self.manifest["unique"][column], 2)) if path.is_file() else None
+
+    def fatal_path(self, column: str) -> Path:
+        """Return where the values are kept that killed their worker while they were hashed."""
+        return self.directory / "identities" / file_name("fatal", column, "json")
+
+    def fatal(self, column: str) -> dict[str, str]:
+        """Return the values that killed their worker while they were hashed, with the reason: no view uses them."""
+        path = self.fatal_path(column)
+        return read_json(path, remedy="prepare the corpus again", error=DataError) if path.is_file() else {}
 
     def samples(self, config: RunConfig) -> Samples:
         """Return the samples of a run: rows whose values are usable in every view and not excluded.

@@ -20,7 +20,7 @@ MAX_LINE_BYTES = 1_000_000
 
 _PLAIN_PIECE = 1 << 18
 # Both decoders hand out all that a piece holds at once: at most 1,032 times its size for gzip, about 30,000 times for zstd (runs).
-_COMPRESSED_PIECE = 1 << 12
+_COMPRESSED_PIECE = {"gz": 1 << 12, "zst": 1 << 9}
 _DECODERS: dict[str, Callable[[], Any]] = {
     "gz": lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 16),
     "zst": lambda: zstandard.ZstdDecompressor().decompressobj(),
@@ -82,7 +82,7 @@ def read_lines(source: str, compression: str = "") -> Iterator[tuple[int, bytes 
 
 def read_pieces(source: str, compression: str = "") -> Iterator[bytes]:
     """Yield the bytes of a source, decompressed, in pieces of any size; parameters and errors as for `read_lines`."""
-    raw = _raw_pieces(source, _COMPRESSED_PIECE if compression else _PLAIN_PIECE)
+    raw = _raw_pieces(source, _COMPRESSED_PIECE.get(compression, _PLAIN_PIECE))
     return _decompress(raw, source_name(source), compression) if compression else raw
 
 

@@ -17,7 +17,7 @@ csv, tsv: number of fields    refused unless it is that of the header
 csv, tsv: quotes              count only at the start of a field, and are written twice inside. A quoted field may span 100 lines; a quote
                               that is not closed within them, or whose closing makes no whole row, costs the row it is in and no other
 csv, tsv: header              the first line; an empty name becomes ``Unnamed: <place>``, a repeated one is a `DataError`
-smi                           white space ends the SMILES, the rest of the line is the name. A first line that begins with the word
+smi                           a space or tab ends the SMILES, the rest of the line is the name. A first line that begins with the word
                               ``smiles`` or ``canonical_smiles`` (any case) is a header
 sdf                           ``$$$$`` ends a record; one that RDKit cannot read is refused
 file of no bytes, cut or      `DataError` that names the file and the place; `iter_table` has yielded the rows before it
@@ -43,6 +43,7 @@ import pyarrow.parquet as pq
 from molbt.data.files import atomic_write
 from molbt.data.records import Columns, Reader, Record, read_csv, read_sdf, read_smi, read_tsv
 from molbt.data.streams import read_lines, source_name
+from molbt.data.table_merging import NULLABLE
 from molbt.errors import ConfigError, DataError, suggestion
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,9 @@ def read_table(source: str | Path, *, format: str | None = None) -> Table:
     kind, _ = _resolve_format(str(source), format)
     if kind == "parquet":
         with _parquet_errors(str(source)), pq.ParquetFile(str(source)) as file:
-            return Table(str(source), file.read().to_pandas(ignore_metadata=True))
+            table = file.read()
+            table.validate(full=True)  # bytes that are not UTF-8, offsets that lead elsewhere
+            return Table(str(source), table.to_pandas(ignore_metadata=True))
     chunks = list(iter_table(source, format=format))
     frame = pd.concat([chunk.frame for chunk in chunks], ignore_index=True)
     if len(chunks[0].frame.columns) < len(frame.columns):  # data fields that an sdf named later
@@ -294,18 +297,19 @@ def _parquet_chunks(source: str, chunk_rows: int) -> Iterator[TableChunk]:
     start = 0
     with _parquet_errors(source), pq.ParquetFile(source) as file:
         for batch in file.iter_batches(batch_size=chunk_rows):
-            frame = batch.to_pandas(ignore_metadata=True)
+            batch.validate(full=True)
+            frame = batch.to_pandas(ignore_metadata=True, types_mapper=NULLABLE.get)
             frame.index = pd.RangeIndex(start, start + len(frame))
             yield TableChunk(source, frame)
             start += len(frame)
         if not start:
-            yield TableChunk(source, file.schema_arrow.empty_table().to_pandas(ignore_metadata=True))
+            yield TableChunk(source, file.schema_arrow.empty_table().to_pandas(ignore_metadata=True, types_mapper=NULLABLE.get))
 
 
 @contextmanager
 def _parquet_errors(source: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # a ValueError where the metadata are neither UTF-8 nor JSON
         reason = str(error).partition("\n")[0]
         raise DataError(f"cannot read {source} as parquet: {reason}; check the path, or get the file again") from error

@@ -418,9 +418,9 @@ def test_opening_what_is_no_corpus_says_so(tmp_path):
     assert not is_corpus(["CCO"])
     with pytest.raises(DataError, match=r"found no manifest\.json; make one with: molbt prepare FILE"):
         Corpus.open(tmp_path)
-    for content in (b"{", b"[]", b'{"format": "other"}', b"\xff"):
+    for content in (b"{", b"[]", b'{"format": "other"}', b"\xff", b"[" * 100_000, b'{"format": "molbt.corpus", "format_version": 1}'):
         write(tmp_path / "manifest.json", content)
-        with pytest.raises(DataError, match=r"cannot read|holds something else"):
+        with pytest.raises(DataError, match=r"cannot read|holds something else|expected one JSON object|cannot be used"):
             Corpus.open(tmp_path)
 
 
@@ -430,7 +430,7 @@ def test_a_cut_column_is_an_error_that_names_the_file():
     content = column.read_bytes()
     for length in (0, 5, len(content) - 1):
         column.write_bytes(content[:length])
-        with pytest.raises(DataError, match=r"field\.count\.npy is cut or damaged"):
+        with pytest.raises(DataError, match=r"cannot read .*field\.count\.npy"):
             corpus.columns(build().views["a"])
     column.write_bytes(content)
     assert len(corpus.columns(build().views["a"])["features"]) == 4
@@ -498,7 +498,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("molbt.data.files.np.save", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(DataError, match="cannot write .*: No space left on device; free space"):
             prepare(["CCO", "CCN"], build(), directory=tmp_path / "corpus")
     assert not is_corpus(tmp_path / "corpus")
     assert list((tmp_path / "corpus").rglob("*.npy")) == []

@@ -123,6 +123,7 @@ def test_the_public_files_are_those_of_the_catalogue(real_data: Path) -> None:
 def test_a_record_that_is_no_json_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "sets").mkdir()
     (tmp_path / PATH).write_bytes(b"x")
-    (tmp_path / f"{PATH}.origin.json").write_text("[]")
-    with pytest.raises(DataError, match="expected JSON with 'sha256'"):
-        verify(a_set(), tmp_path)
+    for content, said in (("[]", "expected one JSON object"), ("{}", "expected JSON with 'sha256'"), ("{", "is not valid JSON")):
+        (tmp_path / f"{PATH}.origin.json").write_text(content)
+        with pytest.raises(DataError, match=said):
+            verify(a_set(), tmp_path)

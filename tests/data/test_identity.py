@@ -1,8 +1,12 @@
 """Which SMILES are the same molecule for an exclusion."""
 
+import hashlib
+
 import numpy as np
+import pandas as pd
 import pytest
-from rdkit import Chem
+from rdkit import Chem, rdBase
+from rdkit.Chem.MolStandardize import rdMolStandardize
 from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
 
 from molbt.data.identity import identity_hashes, inchi_connectivity, molecule_and_scaffold_hashes
@@ -96,3 +100,63 @@ def test_inchi_connectivity_is_that_of_the_reduced_molecule():
     # Published InChIKeys of aspirin and of L-alanine; the second blocks hold the stereochemistry.
     forms = ["CC(=O)Oc1ccccc1C(=O)[O-].[Na+]", "C[C@H]([NH3+])C(=O)[O-]", "C1CC"]
     assert inchi_connectivity(forms, ParsePolicy()) == ["BSYNRYMUTXBXSQ", "QNAYBMKLOCPYGJ", ""]
+
+
+ODD = [
+    "C1=CC=C[C+]1", "[2H]c1ccccc1", "[13C]C", "[H]N=C(N)c1ccccc1", "C[C@H](O)F.C[C@@H](O)F", "F/C=C/C.F/C=C\\C", "c1cc[nH]c1",
+    "C[n+]1cc[nH]c1", "O=c1[n-]cc[nH]1.[K+]", "[O-][n+]1ccccc1", "C[N+](=O)[O-]", "CN(=O)=O", "[CH3:7]c1ccccc1",
+    "c1ccc2[nH+]cccc2c1.[Cl-]", "[Fe]", "C[Mg]Br", "C-c1ccccc1-c1ccccc1", "O=C([O-])c1ccccc1-c1ccccc1", "C1CC2CC1C2",
+    "[B-]1([H])[H][B-]([H])([H])[H]1", "[H][H]", "C1=CC=C[CH-]1",
+]  # fmt: skip
+
+
+def key_of(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") if text else 0
+
+
+def whole_molecule_keys(smiles: str) -> tuple[int, int]:
+    """Both keys the long way: RDKit's whole reading, and labels removed wherever the text has a hydrogen or a colon."""
+    mol = Chem.MolFromSmiles(smiles)
+    if mol is None:
+        return 0, 0
+    if "." in smiles:
+        mol = rdMolStandardize.LargestFragmentChooser(preferOrganic=True).choose(mol)
+    mol = rdMolStandardize.Uncharger().uncharge(mol)
+    if "H]" in smiles or ":" in smiles:
+        for atom in mol.GetAtoms():
+            atom.SetIsotope(0)
+            atom.SetAtomMapNum(0)
+        try:
+            mol = Chem.RemoveHs(mol)
+        except Chem.MolSanitizeException:
+            mol = Chem.RemoveHs(mol, sanitize=False)
+    try:
+        scaffold = MurckoScaffoldSmiles(mol=mol, includeChirality=False)
+    except (ValueError, RuntimeError):
+        scaffold = ""
+    return key_of(Chem.MolToSmiles(mol, isomericSmiles=False)), key_of(scaffold)
+
+
+def test_keys_of_odd_molecules_are_those_of_the_whole_molecule():
+    with rdBase.BlockLogs():
+        assert molecule_and_scaffold_hashes(ODD, ParsePolicy()).tolist() == [list(whole_molecule_keys(smiles)) for smiles in ODD]
+
+
+@pytest.mark.parametrize("n", [1_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_keys_of_real_molecules_are_those_of_the_whole_molecule(real_data, n):
+    # Encoders in use carry lists of these keys: a faster way to them must not change one.
+    table = pd.read_parquet(real_data / "smiles" / "chembl_pubchem_mix.parquet", columns=["smiles"])
+    smiles = table["smiles"].sample(n, random_state=0).tolist()
+    with rdBase.BlockLogs():
+        expected = np.array([whole_molecule_keys(text) for text in smiles], dtype=np.uint64)
+    received = molecule_and_scaffold_hashes(smiles, ParsePolicy())
+    assert [smiles[i] for i in np.flatnonzero((received != expected).any(axis=1))] == []
+
+
+def test_a_complex_whose_ring_cannot_be_cut_out_has_a_key_and_costs_no_other():
+    complexed = "CCCC1=CC=[N+](C=C1)[Mn+3]([SH+]C#N)([SH+]C#N)([N+]2=CC=C(CCC)C=2)([N+]3=CC=C(CCC)C=C3)[N+]4=CC=C(CCC)C=C4.SC#N"
+    with pytest.raises(Chem.MolSanitizeException), rdBase.BlockLogs():
+        rdMolStandardize.LargestFragmentChooser(preferOrganic=True).choose(Chem.MolFromSmiles(complexed))
+    found = molecule_and_scaffold_hashes(["CCO", complexed, "CCN"], ParsePolicy())
+    assert (found[:, 0] != 0).all()
+    assert found[[0, 2], 0].tolist() == hashes("CCO", "CCN").tolist()

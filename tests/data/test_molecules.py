@@ -156,6 +156,8 @@ def test_neutral_keeps_a_charge_that_no_proton_removes():
         ),
         ({"max_length": 0}, "max_length must be at least 1, got 0"),
         ({"max_heavy_atoms": -1}, "max_heavy_atoms must be at least 1, got -1"),
+        ({"max_seconds": 0}, "max_seconds must be a number above 0, got 0"),
+        ({"max_seconds": float("nan")}, "max_seconds must be a number above 0, got nan"),
     ],
 )
 def test_a_policy_that_cannot_be_followed_is_refused(settings, message):

@@ -56,6 +56,7 @@ POLICIES = {
     ),
     "smi UTF-8 name": ("smi", "CO café\n".encode(), [("CO", "café")], {}),
     "smi NUL": ("smi", b"C\0C\nCN\n", [None, ("CN", "")], {0: "NUL character at byte 2"}),
+    "smi control character is no space": ("smi", b"N\x1cC a\n\xc2\x85C b\n", [("N\x1cC", "a"), ("\x85C", "b")], {}),
     "smi quote": ("smi", b'"CC a\nCN\n', [('"CC', "a"), ("CN", "")], {}),
     "smi too long": ("smi", b"CC\n" + LONG + b"\nCN\n", [("CC", ""), None, ("CN", "")], {1: "longer than 1,000,000 bytes"}),
     "smi too long at the end": ("smi", b"CC\n" + LONG, [("CC", ""), None], {1: "longer than 1,000,000 bytes"}),
