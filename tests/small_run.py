@@ -77,6 +77,15 @@ def assert_same_tensors(actual: dict[str, Tensor], expected: dict[str, Tensor]) 
     assert not different
 
 
+def assert_same_run(run: Path, whole: Path) -> None:
+    """Model, state, metrics and spectra, bit for bit; and nothing left behind."""
+    assert model_hash(run) == model_hash(whole)
+    assert_same_tensors(last_checkpoint(run), last_checkpoint(whole))
+    assert comparable_metrics(run).equals(comparable_metrics(whole))
+    assert (run / "spectra.jsonl").read_bytes() == (whole / "spectra.jsonl").read_bytes()
+    assert not list(run.rglob("*.tmp.*"))
+
+
 def stop_after(step: int, number: int = signal.SIGTERM) -> Callable[[str, int, int], None]:
     """A progress callback that sends this process a signal after a step, as a person or a scheduler would."""
 
@@ -118,3 +127,11 @@ def in_child(function: Callable[[], Any], *, kill_after: float | None = None) ->
     _, status = os.waitpid(child, 0)
     assert kill_after is not None, f"the child did not end within {CHILD_TIMEOUT:.0f} s"
     return os.waitstatus_to_exitcode(status)
+
+
+def distance_of_models(run: Path, other: Path) -> float:
+    """The relative distance between all numbers of two models: ‖a − b‖ / ‖b‖."""
+    actual, expected = (
+        torch.cat([tensor.double().flatten() for _, tensor in sorted(model_tensors(path).items())]) for path in (run, other)
+    )
+    return float((actual - expected).norm() / expected.norm())

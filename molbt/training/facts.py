@@ -11,6 +11,7 @@ from molbt import __version__
 from molbt.config import RunConfig
 from molbt.data.corpus import Corpus, Samples
 from molbt.data.seen_molecules import SeenMolecules, seen_in_samples
+from molbt.errors import CheckpointError
 from molbt.model.checkpoint import find_model
 from molbt.training.hardware import Hardware
 
@@ -37,7 +38,12 @@ def training_facts(
     licence : str, optional
         Of the molecules, as the user stated it.
     """
-    last = metrics.iloc[-1]
+    try:
+        last = metrics.iloc[-1]
+        loss = float(last["loss"])
+        counted = {name: int(last[name]) for name in ("epoch", "step", "samples_seen")}
+    except (ValueError, TypeError, LookupError) as error:
+        raise CheckpointError(f"metrics.csv does not tell how the run went ({error!r}); start the run again in a new directory") from error
     return {
         "molecules": len(samples),
         # A card travels, and a path of the machine it was made on tells others nothing.
@@ -47,11 +53,11 @@ def training_facts(
         "excluded": list(corpus.manifest.get("excluded", [])),
         "excluded_values": int(sum(corpus.excluded(column).sum() for column in corpus.manifest["columns"])),
         "initialised_from": str(init) if init is not None else "random",
-        "epochs": int(last["epoch"]),
-        "steps": int(last["step"]),
-        "samples_seen": int(last["samples_seen"]),
-        "final_loss": float(last["loss"]),
-        "loss_shares": _by_name(last, ".contribution", last["loss"]),
+        "epochs": counted["epoch"],
+        "steps": counted["step"],
+        "samples_seen": counted["samples_seen"],
+        "final_loss": loss,
+        "loss_shares": _by_name(last, ".contribution", loss),
         "embedding_rank": _by_view(last, "embedding_rank."),
         **hardware.as_dict(),
         "versions": {"molbt": __version__, "torch": torch.__version__, "rdkit": corpus.manifest["rdkit"]},

@@ -14,6 +14,7 @@ from molbt.config import TrainerConfig
 from molbt.draws import mix_words
 from molbt.errors import ConfigError
 from molbt.nn.collectives import world_size
+from molbt.training.allocation import kept_memory
 from molbt.training.ranks import local_rank
 
 
@@ -57,12 +58,12 @@ class Hardware:
 
     @contextlib.contextmanager
     def isolated(self) -> Iterator[None]:
-        """Set the thread count and keep the process's own random state and thread count as they were."""
+        """Set the thread count, keep freed memory for the next step, and leave the process's own random state and settings as they were."""
         threads = torch.get_num_threads()
         devices = [torch.device(self.device)] if self.device.startswith("cuda") else []
         torch.set_num_threads(self.num_threads)
         try:
-            with torch.random.fork_rng(devices=devices):
+            with torch.random.fork_rng(devices=devices), kept_memory():
                 yield
         finally:
             torch.set_num_threads(threads)

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from molbt.errors import TrainingError
-from molbt.nn.collectives import rank, world_size
+from molbt.nn.collectives import exchange, rank, world_size
 
 # Also bounds how long the other ranks wait for rank 0 to prepare a corpus; prepare a large one beforehand.
 _TIMEOUT = timedelta(minutes=30)
@@ -64,7 +64,8 @@ def on_any_rank(*facts: bool) -> list[bool]:
     if world_size() == 1:
         return list(facts)
     flags = torch.tensor(facts, dtype=torch.int32)
-    dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+    with exchange():
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
     return flags.bool().tolist()
 
 
@@ -81,7 +82,8 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-    dist.all_reduce(flat)
+    with exchange():
+        dist.all_reduce(flat)
     flat /= world_size()
     for gradient, average in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(average.view_as(gradient))
@@ -95,7 +97,8 @@ def broadcast_from_rank_zero(tensors: Sequence[Tensor]) -> None:
         for tensor in tensors:
             # As bytes: not every backend moves every dtype.
             values = tensor.detach().clone(memory_format=torch.contiguous_format)
-            dist.broadcast(values.reshape(-1).view(torch.uint8), src=0)
+            with exchange():
+                dist.broadcast(values.reshape(-1).view(torch.uint8), src=0)
             tensor.copy_(values)
 
 

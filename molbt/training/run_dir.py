@@ -25,7 +25,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
-from molbt.data.files import atomic_write
+from molbt.data.files import atomic_write, writing
+from molbt.data.json_files import read_json
 from molbt.errors import CheckpointError, ConfigError, TrainingError
 from molbt.model.checkpoint import tensors_to_bytes
 
@@ -50,7 +51,7 @@ class RunDirectory:
             If another process holds it, or if the directory has other files than the run that ``resume`` asks for.
         """
         self._refuse_foreign_content(resume=resume)
-        with _writing(self.path):
+        with writing_run(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             file = open(self.path / ".lock", "a+b")  # noqa: SIM115  # closed below: the lock lasts as long as it is open
         with file:
@@ -79,10 +80,7 @@ class RunDirectory:
         _write(self.path / name, content.encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
-        try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise CheckpointError(f"cannot read {self.path / name}: {error}; start the run again in a new directory") from error
+        return read_json(self.path / name, remedy="start the run again in a new directory")
 
     def save_checkpoint(self, step: int, tensors: Mapping[str, Tensor], *, keep: int) -> None:
         """Write the checkpoint of a step; that and the ``keep - 1`` before it stay, others go.
@@ -94,16 +92,17 @@ class RunDirectory:
         """
         name = f"step-{step:09d}"
         content = tensors_to_bytes(tensors)
-        with _writing(self.checkpoints):
+        with writing_run(self.checkpoints):
             self.checkpoints.mkdir(exist_ok=True)
         _write(self.checkpoints / f"{name}.safetensors", content)
         # Without its checksum a checkpoint does not exist yet; with it, it is whole. `sha256sum -c` reads the file too.
         _write(self.checkpoints / f"{name}.sha256", _checksum(name, content))
         # Later steps than this one can only be damaged checkpoints that the run did not continue from.
         kept = [known for known in self._names() if known <= name][-keep:]
-        for path in sorted(self.checkpoints.glob("step-*"), reverse=True):  # a checksum goes before what it vouches for
-            if path.name.partition(".")[0] not in kept:
-                path.unlink(missing_ok=True)
+        with writing_run(self.checkpoints):
+            for path in sorted(self.checkpoints.glob("step-*"), reverse=True):  # a checksum goes before what it vouches for
+                if path.name.partition(".")[0] not in kept:
+                    path.unlink(missing_ok=True)
 
     def load_checkpoint(self) -> dict[str, Tensor] | None:
         """Return the tensors of the newest whole checkpoint, or None when the run has none yet.
@@ -156,7 +155,7 @@ class MetricsLog:
         self.path = path
         self.rows: list[dict[str, Any]] = []
         if path.is_file():
-            with open(path, newline="", encoding="utf-8") as file:
+            with _reading(path), open(path, newline="", encoding="utf-8") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= up_to_step]
 
     def append(self, row: Mapping[str, Any]) -> None:
@@ -176,12 +175,26 @@ class SpectrumLog:
         self.path = path
         self.lines: list[str] = []
         if path.is_file():
-            self.lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= up_to_step]
+            with _reading(path):
+                self.lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= up_to_step]
 
     def append(self, step: int, spectra: Mapping[str, list[float]]) -> None:
         rounded = {name: [float(f"{value:.5g}") for value in values] for name, values in spectra.items()}
         self.lines.append(json.dumps({"step": step, **rounded}))
         _write(self.path, ("\n".join(self.lines) + "\n").encode())
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, RecursionError, csv.Error) as error:
+        raise CheckpointError(f"cannot read {path}: {error!r}; take it away, or start the run again in a new directory") from error
+
+
+def writing_run(path: Path) -> contextlib.AbstractContextManager[None]:
+    """Turn what the file system refuses inside the block into a TrainingError; the checkpoints before it stay."""
+    return writing(path, error=TrainingError, remedy="free space or correct the permissions, then continue with --resume")
 
 
 def _checksum(name: str, content: bytes) -> bytes:
@@ -190,15 +203,5 @@ def _checksum(name: str, content: bytes) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with _writing(path), atomic_write(path) as file:
+    with writing_run(path), atomic_write(path) as file:
         file.write(content)
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise TrainingError(
-            f"cannot write {path}: {error.strerror or error}; free space or correct the permissions, then continue with --resume"
-        ) from error

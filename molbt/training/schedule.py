@@ -26,6 +26,8 @@ def learning_rate(step: int, *, total_steps: int, peak: float, final: float, war
 def optimiser_groups(twin: nn.Module, objectives: Iterable[Objective], *, weight_decay: float) -> list[dict[str, Any]]:
     """Return what a torch optimiser takes: weights that decay, and norms and biases (fewer than two dimensions) that do not.
 
+    ``adapt`` says whether LARS adapts the rate of a group: that of weights.
+
     Raises
     ------
     ConfigError
@@ -47,7 +49,7 @@ def optimiser_groups(twin: nn.Module, objectives: Iterable[Objective], *, weight
         for is_weight, decay in ((True, weight_decay), (False, 0.0)):
             parameters = [parameter for parameter in group.parameters if (parameter.ndim >= 2) == is_weight]
             if parameters:
-                own_settings = {"rate_factor": group.rate_factor, "constant_rate": group.constant_rate}
+                own_settings = {"rate_factor": group.rate_factor, "constant_rate": group.constant_rate, "adapt": is_weight}
                 found.append({"params": parameters, "weight_decay": decay, **own_settings})
     return found
 

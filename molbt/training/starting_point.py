@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from molbt.config import RunConfig
+from molbt.config import RunConfig, TrainerConfig
 from molbt.data.columns import Column
 from molbt.data.corpus import Samples
 from molbt.errors import TrainingError
@@ -15,6 +16,7 @@ from molbt.model.checkpoint import fitted_of, from_pretrained
 from molbt.model.twin_model import TwinModel, encoder_keys
 from molbt.objectives.base import Objective
 from molbt.training.hardware import Hardware
+from molbt.training.lars import LARS
 from molbt.training.ranks import broadcast_from_rank_zero, on_any_rank
 from molbt.training.schedule import optimiser_groups
 from molbt.training.state import TrainingState, part_of
@@ -53,7 +55,7 @@ def starting_point(
     objectives = _build_objectives(config, twin, samples, hardware).to(device).train()
     each: list[Objective] = list(objectives.values())  # type: ignore[arg-type]
     groups = optimiser_groups(twin, each, weight_decay=trainer.weight_decay)
-    state = TrainingState(twin, objectives, torch.optim.AdamW(groups, lr=trainer.learning_rate, fused=True))
+    state = TrainingState(twin, objectives, _optimiser(trainer, groups))
     if checkpoint is not None:
         state.load(checkpoint)
     first_step = torch.tensor([state.step])
@@ -65,6 +67,14 @@ def starting_point(
         )
     state.broadcast()
     return state
+
+
+def _optimiser(trainer: TrainerConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    if trainer.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=trainer.learning_rate, fused=True)
+    for group in groups:
+        group["rate_factor"] *= 1.0 if group["adapt"] else trainer.excluded_rate
+    return LARS(groups, lr=trainer.learning_rate, momentum=trainer.momentum, trust=trainer.trust)
 
 
 def _fit(config: RunConfig, columns: Mapping[str, Mapping[str, Column]], samples: Samples) -> dict[str, dict[str, Tensor]]:

@@ -1,7 +1,7 @@
 """What training changes from step to step, and its form in a checkpoint: named tensors, nothing else."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -31,11 +31,11 @@ class EpochTotals:
     steps: int = 0
     seconds: float = 0.0
 
-    def add(self, numbers: Mapping[str, Tensor]) -> None:
-        """Add what a step reports, under the same names at every step."""
+    def plus(self, numbers: Mapping[str, Tensor]) -> "EpochTotals":
+        """Return the totals with what a step reports, under the same names at every step."""
         # In the order of the step: a checkpoint forgets it.
-        self.sums = {name: self.sums.get(name, 0) + value.detach().double() for name, value in numbers.items()}
-        self.steps += 1
+        sums = {name: self.sums.get(name, 0) + value.detach().double() for name, value in numbers.items()}
+        return EpochTotals(sums, self.steps + 1, self.seconds)
 
     def means(self) -> dict[str, float]:
         """Return the mean over the steps and the ranks."""
@@ -61,6 +61,8 @@ class TrainingState:
     optimiser : Optimizer
     step : int
         Steps done.
+    skipped : int
+        How many of them left everything as it was, because their loss was not finite.
     totals : EpochTotals
     """
 
@@ -68,12 +70,29 @@ class TrainingState:
     objectives: nn.ModuleDict
     optimiser: torch.optim.Optimizer
     step: int = 0
+    skipped: int = 0
     totals: EpochTotals = field(default_factory=EpochTotals)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """What the optimiser trains, in its order."""
         return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+
+    @property
+    def buffers(self) -> list[Tensor]:
+        """What forward passes change beside the parameters: running statistics, queues."""
+        return [*self.twin.buffers(), *self.objectives.buffers()]
+
+    def put_back(self, buffers: Sequence[Tensor]) -> None:
+        """Take over copies of ``buffers``."""
+        with torch.no_grad():
+            for own, copy in zip(self.buffers, buffers, strict=True):
+                own.copy_(copy)
+
+    def is_finite(self) -> bool:
+        """Return whether all weights, statistics of the twin and slots of the optimiser are finite; waits for the device."""
+        slots = [value for state in self.optimiser.state.values() for value in state.values() if isinstance(value, Tensor)]
+        return all(bool(tensor.isfinite().all()) for tensor in (*self.parameters, *self.twin.buffers(), *slots))
 
     def each_objective(self) -> dict[str, Objective]:
         return dict(self.objectives.items())  # type: ignore[arg-type]
@@ -83,7 +102,7 @@ class TrainingState:
         broadcast_from_rank_zero([*self.twin.state_dict().values(), *self.objectives.state_dict().values()])
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """Return the whole state by name: ``twin.…``, ``objectives.…``, ``optimiser.<parameter>.<slot>``, ``totals.…`` and ``step``."""
+        """Return the whole state by name: ``twin.…``, ``objectives.…``, ``optimiser.<parameter>.<slot>``, ``totals.…``, ``step``, …"""
         tensors = {f"twin.{name}": tensor for name, tensor in self.twin.state_dict().items()}
         tensors |= {f"objectives.{name}": tensor for name, tensor in self.objectives.state_dict().items()}
         for parameter, name in self._names().items():
@@ -94,6 +113,7 @@ class TrainingState:
             "totals.steps": torch.tensor(self.totals.steps),
             "totals.seconds": torch.tensor(self.totals.seconds, dtype=torch.float64),
             "step": torch.tensor(self.step),
+            "skipped": torch.tensor(self.skipped),
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -109,6 +129,7 @@ class TrainingState:
             self.twin.load_state_dict(part_of(tensors, "twin."))
             self.objectives.load_state_dict(part_of(tensors, "objectives."))
             self.step = int(tensors["step"])
+            self.skipped = int(tensors.get("skipped", 0))  # none could be, before it was counted
             sums = {name: value.to(device) for name, value in part_of(tensors, "totals.sums.").items()}
             self.totals = EpochTotals(sums, int(tensors["totals.steps"]), float(tensors["totals.seconds"]))
         except (RuntimeError, KeyError) as error:

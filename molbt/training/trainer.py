@@ -15,22 +15,23 @@ import torch
 from torch import Tensor, nn
 
 from molbt.config import RunConfig
-from molbt.data.corpus import Corpus, Progress, Samples, Source, is_corpus, prepare
+from molbt.data.corpus import Corpus, Progress, Samples, Source
 from molbt.data.exclusions import Exclusion
 from molbt.data.quarantine import summarise_use
 from molbt.data.samples import drawn_molecules
 from molbt.errors import ConfigError, Interrupted, TrainingError
-from molbt.model.checkpoint import find_model, read_config, save_pretrained
+from molbt.model.checkpoint import save_pretrained
 from molbt.model.twin_model import TwinModel, check_same_networks
 from molbt.nn.collectives import rank, world_size
 from molbt.objectives.base import StepContext, Views
 from molbt.training.batches import GlobalBatch, SampleStore
-from molbt.training.continuation import check_continuation, describe_run
+from molbt.training.continuation import check_continuation, describe_run, read_record
 from molbt.training.diagnostics import collapse_reason, probe_twin
 from molbt.training.facts import seen_in_training, training_facts
 from molbt.training.hardware import Hardware, StopRequest
+from molbt.training.inputs import as_corpus, default_config
 from molbt.training.ranks import average_gradients, joined_ranks, on_any_rank, rank_zero_first
-from molbt.training.run_dir import MetricsLog, RunDirectory, SpectrumLog
+from molbt.training.run_dir import MetricsLog, RunDirectory, SpectrumLog, writing_run
 from molbt.training.schedule import learning_rate, set_learning_rates
 from molbt.training.starting_point import starting_point
 from molbt.training.state import EpochTotals, TrainingState
@@ -118,8 +119,9 @@ def pretrain(
     CheckpointError
         If the model to start from, or every checkpoint to resume from, is damaged.
     TrainingError
-        If the loss or a gradient is not finite, if the representation collapsed and ``trainer.stop_on_collapse`` is set, or if the run
-        cannot be written. The last checkpoint stays.
+        If a loss, a gradient or a weight is not finite (but for ``trainer.skip_non_finite`` steps), if the representation collapsed and
+        ``trainer.stop_on_collapse`` is set, if the run cannot be written, or if another rank has ended or does not answer. The last
+        checkpoint stays.
     Interrupted
         After SIGINT or SIGTERM, once the state is saved.
     """
@@ -128,11 +130,11 @@ def pretrain(
         with rank_zero_first():
             if rank() == 0:
                 claim.enter_context(run.claimed(resume=resume))
-            begun = run.read_json("run.json") if run.has_run else None
-            config = config or _default_config(begun, init)
+            begun = read_record(run.path / "run.json") if run.has_run else None
+            config = config or default_config(begun, init)
             if begun is None and init is not None:  # before the directory is taken by a run that cannot start
-                check_same_networks(_default_config(None, init), config)
-            corpus = _as_corpus(molecules, config, format, exclude, n_jobs, progress)
+                check_same_networks(default_config(None, init), config)
+            corpus = as_corpus(molecules, config, format, exclude, n_jobs, progress)
             samples = corpus.samples(config)
             if rank() == 0:
                 logger.info(summarise_use(corpus, samples))
@@ -155,11 +157,13 @@ def pretrain(
             with hardware.isolated(), StopRequest().listening() as stop:
                 twin = _train(run, corpus, config, samples, hardware, init, stop, probe, progress)
             if rank() == 0:
-                if (seen := seen_in_training(corpus, config, samples, init)) is not None:
-                    seen.save(run.model)
+                seen = seen_in_training(corpus, config, samples, init)
                 metrics = pd.read_csv(run.path / "metrics.csv")
                 facts = training_facts(corpus, samples, hardware, metrics, init=init, licence=record["licence"])
-                save_pretrained(twin, run.model, facts=facts)
+                with writing_run(run.model):
+                    if seen is not None:
+                        seen.save(run.model)
+                    save_pretrained(twin, run.model, facts=facts)
             on_any_rank(False)  # the others wait until the files are there
     return RunResult(run.path, run.model, pd.read_csv(run.path / "metrics.csv"))
 
@@ -206,6 +210,7 @@ def _train(
         set_learning_rates(state.optimiser, rate, peak=trainer.learning_rate)
         # Dropout and other draws of the networks come from torch's generator, which is set anew at each step.
         hardware.seed(trainer.seed, "step", state.step, rank())
+        buffers = [buffer.clone() for buffer in state.buffers] if trainer.skip_non_finite else []
 
         # Forward, backward
         batch = store.batch(epoch, position, batch_size)
@@ -215,31 +220,44 @@ def _train(
         loss.backward()  # type: ignore[no-untyped-call]
         average_gradients(state.parameters)
         gradient_norm = nn.utils.clip_grad_norm_(state.parameters, trainer.clip_norm or math.inf, foreach=True)
-        state.totals.add({"loss": loss, "gradient_norm": gradient_norm, **terms})
+        totals = state.totals.plus({"loss": loss, "gradient_norm": gradient_norm, **terms})
 
         # Look whether to go on: before the weights change, and with the same answer on all ranks
         ends_epoch = position + 1 == steps_per_epoch or state.step + 1 == total_steps
-        stopping = False
-        if ends_epoch or device.type == "cpu" or state.step % _CUDA_CHECK_EVERY == 0:
-            stopping, is_broken = on_any_rank(bool(stop), not state.totals.are_finite())
-            if is_broken:
-                kept = "the last checkpoint is kept" if run.checkpoints.exists() else "there is no checkpoint yet"
-                raise TrainingError(
-                    f"the loss or its gradient is not finite in the epoch up to step {state.step + 1} of {run.path}; {kept}. Lower "
-                    "trainer.learning_rate, or set trainer.precision to fp32, in a new run"
-                )
+        stopping = is_broken = False
+        if ends_epoch or device.type == "cpu" or trainer.skip_non_finite or state.step % _CUDA_CHECK_EVERY == 0:
+            stopping, is_broken = on_any_rank(bool(stop), not totals.are_finite())
+        if is_broken and state.skipped >= trainer.skip_non_finite:
+            raise _not_finite(f"the loss or its gradient is not finite in the epoch up to step {state.step + 1}", run, state)
 
         # Update
-        state.optimiser.step()
-        with torch.no_grad():
-            for objective in state.each_objective().values():
-                objective.after_step(state.twin, state.step / total_steps)
+        if is_broken:
+            state.put_back(buffers)
+            state.skipped += 1
+            if rank() == 0:
+                logger.warning(
+                    "step %d is skipped: its loss or gradient is not finite (%d of %d)",
+                    state.step + 1,
+                    state.skipped,
+                    trainer.skip_non_finite,
+                )
+        else:
+            state.totals = totals
+            state.optimiser.step()
+            with torch.no_grad():
+                for objective in state.each_objective().values():
+                    objective.after_step(state.twin, state.step / total_steps)
         state.step += 1
         state.totals.seconds += time.perf_counter() - started
         if progress is not None and rank() == 0:
             progress(f"epoch {epoch + 1}/{trainer.epochs}", state.step, total_steps)
 
-        # Report and save
+        # Report and save, but nothing that is not finite
+        is_due = ends_epoch and ((epoch + 1) % trainer.checkpoint_every == 0 or state.step == total_steps)
+        if (is_due or stopping) and on_any_rank(not state.is_finite())[0]:
+            raise _not_finite(f"the weights are not finite after step {state.step}", run, state)
+        if ends_epoch and not state.totals.steps:
+            raise _not_finite(f"the loss or its gradient is not finite in any step of epoch {epoch + 1}", run, state)
         if ends_epoch:
             numbers, probe_spectra = probe_twin(state.twin, probe_batch.all_views(), config.pairs)
             row = _epoch_row(state, epoch=epoch, batch_size=batch_size, rate=rate) | numbers
@@ -255,12 +273,19 @@ def _train(
                     raise TrainingError(f"{message}. Change the objectives' weights or the augmentations in a new run")
                 logger.warning(message)
             state.totals = EpochTotals()
-        is_due = ends_epoch and ((epoch + 1) % trainer.checkpoint_every == 0 or state.step == total_steps)
         if (is_due or stopping) and rank() == 0:
             run.save_checkpoint(state.step, state.to_tensors(), keep=trainer.keep_checkpoints)
         if stopping:
             raise Interrupted(f"stopped at step {state.step} of {total_steps}; the state is saved in {run.path}; continue with --resume")
     return state.twin.cpu()
+
+
+def _not_finite(what: str, run: RunDirectory, state: TrainingState) -> TrainingError:
+    skipped = f" ({state.skipped} steps were skipped)" if state.skipped else ""
+    kept = "the last checkpoint is kept" if run.checkpoints.exists() else "there is no checkpoint yet"
+    return TrainingError(
+        f"{what} of {run.path}{skipped}; {kept}. Lower trainer.learning_rate, or set trainer.precision to fp32, in a new run"
+    )
 
 
 def _batch_size(configured: int, n_samples: int) -> int:
@@ -291,6 +316,7 @@ def _score(
             entities=batch.entities(rows),
             labels=batch.labels(rows),
             progress=progress,
+            average_pairs=settings.average_pairs,
         )
         output = objective.step(state.twin, views, context)
         loss = loss + settings.weight * output.loss.float()
@@ -309,34 +335,10 @@ def _epoch_row(state: TrainingState, *, epoch: int, batch_size: int, rate: float
         "samples_seen": state.step * batch_size,
         "learning_rate": rate,
         **totals.means(),
+        **({"skipped_steps": state.skipped} if state.skipped else {}),
         "seconds": totals.seconds,
         "samples_per_second": totals.steps * batch_size / max(totals.seconds, 1e-9),
     }
-
-
-def _default_config(begun: Mapping[str, Any] | None, init: str | Path | None) -> RunConfig:
-    """Return the configuration of the run to continue, else that of the model to start from, else the default one."""
-    if begun is not None:
-        return RunConfig.from_dict(begun["config"], source="run.json")
-    if init is not None:
-        directory = find_model(init)
-        return RunConfig.from_dict(read_config(directory)["run_config"], source=str(directory / "config.json"))
-    return RunConfig.from_preset("default")
-
-
-def _as_corpus(
-    molecules: Corpus | Source,
-    config: RunConfig,
-    format: str | None,
-    exclude: Sequence[str | Path | Exclusion],
-    n_jobs: int,
-    progress: Progress | None,
-) -> Corpus:
-    if isinstance(molecules, Corpus) or is_corpus(molecules):
-        if exclude:
-            raise ConfigError("a prepared corpus has its own exclusions, received others; prepare it again: molbt prepare --exclude")
-        return molecules if isinstance(molecules, Corpus) else Corpus.open(molecules)  # type: ignore[arg-type]
-    return prepare(molecules, config, format=format, exclude=exclude, n_jobs=n_jobs, progress=progress)
 
 
 def _summary(row: Mapping[str, Any]) -> str:

@@ -2,15 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
-from small_run import model_hash, model_tensors, nci_smiles, registered, small_config, small_corpus
+from small_run import distance_of_models, model_hash, registered, small_config, small_corpus
 from torch import nn
 
 from molbt.data.corpus import Corpus
@@ -35,15 +33,6 @@ def train(rank: int, world_size: int, *, directory: str, **changes: Any) -> dict
     return {"loss": result.metrics["loss"].tolist(), "diagonal": result.metrics["barlow_twins.mean_diagonal"].tolist()}
 
 
-def flat(run: Path) -> np.ndarray:
-    tensors = model_tensors(run)
-    return torch.cat([tensors[name].double().flatten() for name in sorted(tensors)]).numpy()
-
-
-def distance(actual: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
-
-
 @pytest.mark.parametrize("steps", [1, 12])
 def test_two_ranks_train_the_model_of_one_process(on_ranks, tmp_path, steps):
     small_corpus(tmp_path / "corpus")
@@ -52,7 +41,7 @@ def test_two_ranks_train_the_model_of_one_process(on_ranks, tmp_path, steps):
     for result in on_ranks(train, 2, directory=str(tmp_path), **changes):
         assert result["loss"] == pytest.approx(alone["loss"], rel=1e-5)
         assert result["diagonal"] == pytest.approx(alone["diagonal"], rel=1e-5)
-    assert distance(flat(tmp_path / "pair"), flat(tmp_path / "alone")) < 1e-5
+    assert distance_of_models(tmp_path / "pair", tmp_path / "alone") < 1e-5
 
 
 class Watched(BarlowTwins):
@@ -181,28 +170,3 @@ def test_more_ranks_than_samples_are_refused(corpus, tmp_path, monkeypatch):
 def test_process_alone_joins_no_group():
     with joined_ranks():
         assert not torch.distributed.is_initialized()
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from small_run import nci_smiles, small_config
-from molbt.training.trainer import pretrain
-
-if __name__ == "__main__":
-    pretrain(nci_smiles(280), Path(sys.argv[2]), config=small_config(encoder={"dropout": 0.0}))
-"""
-
-
-@pytest.mark.slow
-def test_torchrun_needs_no_more_than_the_call(tmp_path):
-    # Also prepares the corpus, which one of the processes does for both.
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT)
-    environment = {**os.environ, "MOLBT_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    arguments = [str(Path(__file__).parents[1]), str(tmp_path / "pair")]
-    subprocess.run([*command, *arguments], env=environment, check=True, capture_output=True, timeout=120)
-    pretrain(nci_smiles(280), tmp_path / "alone", config=small_config(**PLAIN))
-    assert distance(flat(tmp_path / "pair"), flat(tmp_path / "alone")) < 1e-5
