@@ -24,10 +24,7 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed
-	$(BIN)/python benchmarks/start_up.py
-	$(BIN)/python benchmarks/loss.py
-	$(BIN)/python benchmarks/prepare.py
-	$(BIN)/python benchmarks/step.py
+	$(BIN)/python -m benchmarks
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

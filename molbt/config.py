@@ -201,4 +201,6 @@ def _resolve_view(name: str, views: Mapping[str, Any], seen: tuple[str, ...]) ->
     if model in (*seen, name):
         raise ValueError(f"views {', '.join((*seen, name))} are like each other in a circle; define one of them in full")
     taken_over = _resolve_view(model, views, (*seen, name))
+    if not isinstance(taken_over, Mapping):
+        raise ValueError(f"view {name!r} is like {model!r}, which is {taken_over!r:.40} and no section; give {model!r} a modality")
     return {**taken_over, **{key: value for key, value in view.items() if key != "like"}}

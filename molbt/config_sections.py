@@ -2,9 +2,9 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from molbt import registry
 from molbt.config_text import describe_problems
@@ -38,6 +38,7 @@ class MoleculeConfig(Section):
     standardise: Literal["none", "largest_fragment", "neutral"] = "none"
     max_length: int = Field(5_000, ge=1)
     max_heavy_atoms: int = Field(1_000, ge=1)
+    max_seconds: float = Field(20.0, gt=0)
 
     def policy(self) -> "ParsePolicy":
         from molbt.data.molecules import ParsePolicy
@@ -49,7 +50,8 @@ class ViewConfig(BaseModel):
     """A view: a modality, a column of the table, and the modality's own parameters beside them.
 
     ``encoder`` overrides keys of the run's encoder section for this view. Views of the same modality, column and preparation share an
-    encoder unless ``share_encoder`` is false.
+    encoder unless ``share_encoder`` is false; a view of another column takes that of the view that ``share_encoder`` names (a neighbour
+    of each molecule, or a hard negative).
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -57,7 +59,7 @@ class ViewConfig(BaseModel):
     modality: str
     column: str = "smiles"
     encoder: dict[str, Any] = Field(default_factory=dict)
-    share_encoder: bool = True
+    share_encoder: bool | str = True
 
     def build_modality(self) -> "Modality":
         """Return the modality with the view's parameters, validated."""
@@ -84,17 +86,22 @@ class ViewConfig(BaseModel):
 class ProjectorConfig(Section):
     """The network between embedding and objective: ``molbt.nn.mlp.Projector``."""
 
-    widths: tuple[PositiveInt, ...] = (1024, 1024)
+    widths: tuple[Annotated[int, Field(gt=0, le=1 << 16)], ...] = (1024, 1024)
 
 
 class ObjectiveConfig(BaseModel):
-    """One term of the run's loss: a name, its weight, the pairs it scores (all of the run's by default), and its own parameters."""
+    """One term of the run's loss: a name, its weight, the pairs it scores (all of the run's by default), and its own parameters.
+
+    The losses of the pairs are summed, or averaged with ``average_pairs``: with several crops of one input their number then leaves the
+    scale of the loss alone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     name: str
     weight: float = Field(1.0, gt=0)
     pairs: tuple[tuple[str, str], ...] | None = Field(None, min_length=1)
+    average_pairs: bool = False
 
     def build(self) -> "Objective":
         """Return the objective, its parameters checked against the signature."""
@@ -111,7 +118,8 @@ class ObjectiveConfig(BaseModel):
         given = self.model_extra or {}
         for key in given:
             if key not in known:
-                raise ConfigError(f"unknown key {key!r} in objective {self.name!r}{suggestion(key, [*known, 'name', 'weight', 'pairs'])}")
+                valid = [*known, *ObjectiveConfig.model_fields]
+                raise ConfigError(f"unknown key {key!r} in objective {self.name!r}{suggestion(key, valid)}")
         defaults = {name: parameter.default for name, parameter in known.items() if parameter.default is not inspect.Parameter.empty}
         return {**defaults, **given}
 
@@ -132,8 +140,14 @@ class TrainerConfig(Section):
         The run ends after so many passes, or so many steps where these are fewer.
     batch_size : int
         Of all ranks together.
+    optimiser : {"adamw", "lars"}
+        ``lars`` is for large batches and wants other rates: ``molbt.training.lars.LARS``.
+    momentum, trust : float
+        Of LARS.
+    excluded_rate : float
+        Learning rate of norms and biases over that of weights, for LARS; 0.024 (0.0048 over 0.2) in the code of Barlow Twins.
     learning_rate, final_learning_rate : float
-        Peak and end of AdamW's rate: linear warm-up over the share ``warmup`` of the run, then a half cosine.
+        Peak and end of the optimiser's rate: linear warm-up over the share ``warmup`` of the run, then a half cosine.
     weight_decay : float
         Of weight matrices; norms and biases have none.
     clip_norm : float or None
@@ -152,6 +166,9 @@ class TrainerConfig(Section):
         Epochs between checkpoints, and how many are kept.
     probe_size : int
         Samples of the batch that diagnostics look at after each epoch.
+    skip_non_finite : int
+        How many steps of a run may be left out because their loss or gradient is not finite; with the next one the run ends. Each is
+        logged. On a GPU the loss is then looked at in every step, which costs a little time.
     stop_on_collapse : bool
         End the run when the representation collapses, instead of a warning.
     """
@@ -159,6 +176,10 @@ class TrainerConfig(Section):
     epochs: int = Field(20, ge=1)
     max_steps: int | None = Field(None, ge=1)
     batch_size: int = Field(1024, ge=2)
+    optimiser: Literal["adamw", "lars"] = "adamw"
+    momentum: float = Field(0.9, ge=0, lt=1)
+    trust: float = Field(1e-3, gt=0)
+    excluded_rate: float = Field(1.0, gt=0)
     learning_rate: float = Field(1e-3, gt=0)
     final_learning_rate: float = Field(0.0, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1)
@@ -171,4 +192,5 @@ class TrainerConfig(Section):
     checkpoint_every: int = Field(1, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
     probe_size: int = Field(1024, ge=2)
+    skip_non_finite: int = Field(0, ge=0)
     stop_on_collapse: bool = False

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,11 @@ from pydantic import ValidationError
 
 from molbt.errors import ConfigError
 
+MAX_CHARACTERS = 1 << 18
+"""A longer configuration is not read."""
+
+_LONGEST_NUMBER = 100
+
 
 def parse_yaml(text: str, *, source: str) -> Any:
     """Read YAML: numbers such as ``1e-3`` are numbers, and a key that is given twice is refused.
@@ -17,11 +23,13 @@ def parse_yaml(text: str, *, source: str) -> Any:
     Raises
     ------
     ConfigError
-        If the text is not YAML, with the line; ``source`` is what the message calls it.
+        If the text is not YAML, with the line, or too long; ``source`` is what the message calls it.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(f"{source} has {len(text):,} characters, a configuration has at most {MAX_CHARACTERS:,}; is it another file?")
     try:
         return yaml.load(text, Loader=_StrictSafeLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # dates that are none, brackets within brackets by the thousand
         reason = " ".join(str(error).split())
         raise ConfigError(f"{source} is not valid YAML: {reason}; compare it with the shape in the README") from error
 
@@ -77,16 +85,31 @@ def describe_problems(error: ValidationError, *, where: str) -> str:
 
 
 class _StrictSafeLoader(yaml.SafeLoader):
-    """PyYAML's safe loader without two of its surprises: ``1e-3`` read as text (YAML 1.1), and the last of two equal keys winning."""
+    """PyYAML's safe loader without three of its surprises: ``1e-3`` read as text (YAML 1.1), the last of two equal keys winning, and
+    aliases, of which nine lines make a billion values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(
+                None, None, "aliases (*name) are not read; write the value out, or use like: for a view", mark
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
+        counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for key, count in counts.items():
+            if count > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given more than once", node.start_mark)
         return super().construct_mapping(node, deep=deep)
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > _LONGEST_NUMBER:  # reading or printing it would take longer than all else
+            raise yaml.constructor.ConstructorError(None, None, f"a number of {len(node.value):,} digits", node.start_mark)
+        return super().construct_yaml_int(node)
 
+
+_StrictSafeLoader.add_constructor("tag:yaml.org,2002:int", _StrictSafeLoader.construct_yaml_int)
 _StrictSafeLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 

@@ -1,22 +1,27 @@
 """What a directory holds and what an installation offers, in words."""
 
 import importlib.metadata
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from molbt import __version__, registry
 from molbt.config import preset_names
+from molbt.data.json_files import read_json
 from molbt.errors import DataError
 
+_MAX_BYTES = 256 << 20  # as of a corpus's manifest, the largest of them
 _PACKAGES = ("torch", "rdkit", "lightgbm", "scikit-learn", "transformers", "torch-geometric", "pandas", "pyarrow", "numpy")
 
 
 def installation() -> str:
-    """Return versions and the names that a configuration can use."""
+    """Return versions, the names that a configuration can use, and the encoders that come with molbt."""
+    from molbt.model.checkpoint import shipped_models  # loads torch
+
     versions = [f"{package} {importlib.metadata.version(package)}" for package in _PACKAGES]
     kinds = [f"{kind}: {', '.join(registry.available(kind))}" for kind in ("modalities", "objectives", "benchmarks")]
-    return "\n".join([f"molbt {__version__}", ", ".join(versions), *kinds, f"presets: {', '.join(preset_names())}"])
+    presets, encoders = f"presets: {', '.join(preset_names())}", f"encoders that come with molbt (--model): {', '.join(shipped_models())}"
+    return "\n".join([f"molbt {__version__}", ", ".join(versions), *kinds, presets, encoders])
 
 
 def directory(path: Path) -> str:
@@ -38,10 +43,10 @@ def directory(path: Path) -> str:
         ("manifest.json", _corpus),
     ):
         if (path / name).is_file():
+            content = read_json(path / name, remedy="make it again", error=DataError, max_bytes=_MAX_BYTES)
             try:
-                content = json.loads((path / name).read_text(encoding="utf-8"))
                 return "\n".join(describe(path, content))
-            except (KeyError, TypeError, json.JSONDecodeError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError) as error:  # whatever else it holds
                 raise DataError(f"{path / name} was not written by this version of molbt ({error!r}); make it again") from error
     raise DataError(
         f"expected a run, model, corpus or predictor at {path}, found none of their files; name a directory that molbt pretrain, prepare "
@@ -52,6 +57,11 @@ def directory(path: Path) -> str:
 def course_in_words(epochs: int) -> str:
     """Return what fine-tuning did: no epoch at all where validation preferred the encoder as it was, or there was no validation."""
     return f"fine-tuned for {epochs} epochs" if epochs else "linear output on the encoder as it was: validation preferred no fine-tuning"
+
+
+def bound_in_words(n_train: int, parameters: Mapping[str, Any]) -> str:
+    """Return, in parentheses, that a head learned from as many rows as it takes; "" where it learned from all."""
+    return " (its max_rows: drawn at random, all rows of a rare class among them)" if parameters.get("max_rows") == n_train else ""
 
 
 def _run(path: Path, content: dict[str, Any]) -> list[str]:
@@ -97,7 +107,7 @@ def _predictor(path: Path, content: dict[str, Any]) -> list[str]:
         metric = "RMSE" if head["task_type"] == "regression" else "ROC AUC"
         lines += [
             f"{name}: {head['task_type']}{unit} with head {head['name']} on {content['features']}, "
-            f"{head['counts']['n_train']:,} training rows",
+            f"{head['counts']['n_train']:,} training rows{bound_in_words(head['counts']['n_train'], head['parameters'])}",
             *([f"{name}: {_listed(labels[name])}"] if name in labels else []),
             *_calibration(target),
             *(f"{name}: {metric} in {len(values)} random folds, {of}: {_mean(values)}" for of, values in folds.get(name, {}).items()),

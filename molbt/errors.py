@@ -37,6 +37,10 @@ class TrainingError(MolbtError, RuntimeError):
     """A training run that cannot go on (for example a loss that is not finite)."""
 
 
+class ExecutionError(MolbtError, RuntimeError):
+    """Work that processes or machines could not finish: a scheduler out of reach, a worker that dies at every attempt."""
+
+
 class MissingDependencyError(MolbtError, ImportError):
     """An optional package that a feature needs is not installed."""
 

@@ -104,6 +104,15 @@ def on_ranks() -> Iterator[Callable[..., list[Any]]]:
             group.close()
 
 
+@pytest.fixture(scope="session")
+def dask_executor() -> Iterator[str]:
+    """The name of an executor with two worker processes on this machine; they are replaced when they are killed."""
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL) as cluster:
+        cluster.wait_for_workers(2, timeout=120)
+        yield cluster.scheduler_address.replace("tcp", "dask")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_in_a_temporary_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Point ``MOLBT_CACHE`` at a temporary directory: no test writes to the home directory."""

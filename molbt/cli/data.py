@@ -15,7 +15,8 @@ app.add_typer(data)
 
 Names = Annotated[list[str] | None, typer.Argument(help="Names as `molbt data list` prints them.")]
 Folder = Annotated[
-    Path | None, typer.Option("--data-dir", help="The data folder; else the variable MOLBT_DATA, else the folder `data` of the cache.")
+    Path | None,
+    typer.Option("--data-dir", help="The data folder; else the variable MOLBT_DATA, else the one that is there or in the cache."),
 ]
 
 
@@ -33,23 +34,21 @@ def list_() -> None:
 @data.command()
 def get(
     names: Names = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder to put them in; the folder `data` of the cache by default.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Folder to copy from where it has them; or the variable MOLBT_DATA.")
-    ] = None,
+    data_dir: Folder = None,
+    source: Annotated[Path | None, typer.Option("--from", help="Another data folder, to copy from where it has them.")] = None,
     accept_unverified: Annotated[
         bool, typer.Option("--accept-unverified", help="Fetch from an origin although the checksum of what is there is unknown.")
     ] = False,
 ) -> None:
-    """Copy data sets from a folder that has them, or fetch them from their origin, and check them."""
+    """Bring data sets into the data folder, copied from another or fetched from their origin, and check them."""
     from molbt.data.fetching import get as get_data_set
     from molbt.data.sources import find_data_dir, own_data_dir
+    from molbt.errors import DataError
 
     wanted = _named(names)
-    folder = output or own_data_dir()
-    source = find_data_dir(data_dir)
+    folder = data_dir or find_data_dir() or own_data_dir()
+    if source is not None and not source.is_dir():
+        raise DataError(f"expected a folder at {source}, named by --from, found none; correct the path")
     for data_set in wanted:
         get_data_set(data_set, folder, source=source, accept_unverified=accept_unverified, progress=typer.echo)
         typer.echo(f"{data_set.name}: in {folder}; licence: {data_set.licence}")

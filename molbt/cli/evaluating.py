@@ -2,18 +2,29 @@
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from molbt.cli.app import app
+from molbt.cli.few_shot import evaluate_fsmol, sizes_of
+from molbt.cli.label_options import (
+    ActiveAbove,
+    ActiveBelow,
+    Censored,
+    Conflicts,
+    MaxSpread,
+    RelationColumn,
+    TargetUnit,
+    TaskType,
+    To,
+)
 from molbt.cli.options import DATASETS_HELP, HEADS_HELP, Format, Jobs, OptionalModel, RandomState, is_quiet
 from molbt.cli.progress import progress
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from molbt.evaluation.benchmarks.base import Benchmark
+    from molbt.evaluation.benchmarks.fsmol import FSMol
 
 _DATA_SETS_SHOWN = 12
 """Most data sets that have a column of their own below the table."""
@@ -39,13 +50,14 @@ def _build_benchmark(name: str, options: dict[str, Any]) -> "Benchmark":
 
 
 def _option_name(option: str) -> str:
-    return "a file" if option == "path" else "--" + option.replace("_", "-")
+    special = {"path": "a file", "policy": "options of labels such as --target-unit", "relation_columns": "--relation-column"}
+    return special.get(option, "--" + option.replace("_", "-"))
 
 
 @app.command()
 def evaluate(
     context: typer.Context,
-    benchmark: Annotated[str, typer.Argument(help="moleculeace, moleculenet, or table for a file of your own.")],
+    benchmark: Annotated[str, typer.Argument(help="moleculeace, moleculenet, fsmol, or table for a file of your own.")],
     path: Annotated[Path | None, typer.Argument(help="The file, for the benchmark table.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of results.csv and report.html.")] = Path("reports"),
     model: OptionalModel = None,
@@ -54,6 +66,23 @@ def evaluate(
     target: Annotated[str | None, typer.Option("--target", help="Column to predict, or several separated by commas (table).")] = None,
     smiles_column: Annotated[str | None, typer.Option("--smiles-column", help="Column that holds the SMILES (table).")] = None,
     format: Format = None,
+    task_type: TaskType = "auto",
+    target_unit: TargetUnit = None,
+    to: To = "none",
+    active_above: ActiveAbove = None,
+    active_below: ActiveBelow = None,
+    censored: Censored = "drop",
+    relation_column: RelationColumn = None,
+    duplicates: Annotated[
+        str | None,
+        typer.Option(
+            "--duplicates",
+            help="Molecules measured more than once: median (the default), mean, first or keep (table); published, or distinct: one row "
+            "per molecule, none where labels differ (fsmol).",
+        ),
+    ] = None,
+    conflicts: Conflicts = "drop",
+    max_spread: MaxSpread = None,
     split: Annotated[
         str | None,
         typer.Option("--split", help="scaffold, scaffold_deepchem, scaffold_random, cluster, random or time (table, moleculenet)."),
@@ -63,13 +92,23 @@ def evaluate(
     datasets: Annotated[str | None, typer.Option("--datasets", help=f"Separated by commas: {DATASETS_HELP} (moleculenet)")] = None,
     max_rows: Annotated[int | None, typer.Option("--max-rows", help="Cut larger data sets to so many rows (moleculenet).")] = None,
     fractions: Annotated[str, typer.Option("--fractions", help="Shares of the training labels, for low-label curves: 0.01,0.1,1")] = "1",
+    support: Annotated[str | None, typer.Option("--support", help="Sizes of the support set: 0,16,32,64,128,256 (fsmol).")] = None,
+    draws: Annotated[int | None, typer.Option("--draws", help="Support sets per assay and size; 10 by default (fsmol).")] = None,
+    part: Annotated[str | None, typer.Option("--part", help="test, or valid for making choices (fsmol).")] = None,
+    regime: Annotated[
+        str | None,
+        typer.Option("--regime", help="published, or clean: nothing may know training rows of evaluated molecules (fsmol)."),
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="First so many tasks only.")] = None,
     require_clean: Annotated[bool, typer.Option("--require-clean", help="Refuse when the pretraining saw a test molecule.")] = False,
     write_card: Annotated[bool, typer.Option("--write-card", help="Put the table into the card of the model.")] = False,
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Also calibrate the control on a quarter of the training rows, and count on the test rows.")
     ] = False,
-    heads: Annotated[str, typer.Option("--heads", help=f"Separated by commas: {HEADS_HELP}")] = "tanimoto_svm,lightgbm",
+    heads: Annotated[
+        str | None,
+        typer.Option("--heads", help=f"Separated by commas: {HEADS_HELP} The default is tanimoto_svm,lightgbm (fsmol: tanimoto_logistic)."),
+    ] = None,
     only: Annotated[
         str | None,
         typer.Option("--features", help="Only these, separated by commas, and the controls they are judged by; such as counts+embedding."),
@@ -82,6 +121,7 @@ def evaluate(
     from molbt.data.files import atomic_write
     from molbt.data.sources import data_dir as find_data
     from molbt.errors import ConfigError
+    from molbt.evaluation.bounded_training import bounded_training
     from molbt.evaluation.controls import CONTROL, control_features
     from molbt.evaluation.coverage import measure_coverage
     from molbt.evaluation.embedding_map import embedding_map
@@ -90,6 +130,8 @@ def evaluate(
     from molbt.evaluation.protocol import evaluate as run_protocol
     from molbt.evaluation.statistics import values_by_data_set
     from molbt.model.checkpoint import add_results, find_model
+    from molbt.predict.label_policy import LabelPolicy
+    from molbt.report.label_units import headline_metrics, metrics_without_mean, no_mean_caption, share_unit, values_by_task
     from molbt.report.page import write_report
     from molbt.report.tables import text_table
 
@@ -102,14 +144,30 @@ def evaluate(
         )
     if model is None and layer != "embedding":
         raise ConfigError(f"--layer {layer} is an output of an encoder, received no --model; pass --model runs/a")
+    if regime is not None and benchmark != "fsmol":
+        raise ConfigError(f"--regime is for the benchmark fsmol, received {benchmark!r}; leave it out")
     shares = _fractions(fractions)
     found = registry.find("benchmarks", benchmark)
     if "data_dir" in inspect.signature(found).parameters:
         data_dir = find_data(data_dir)
+    takes_labels = "policy" in inspect.signature(found).parameters
+    policy = LabelPolicy(
+        task_type=task_type,
+        unit=target_unit,
+        scale=to,
+        active_above=active_above,
+        active_below=active_below,
+        censored=censored,
+        duplicates=(duplicates if takes_labels else None) or "median",
+        conflicts=conflicts,
+        max_spread=max_spread,
+    )
     options = {
         "path": path,
         "data_dir": data_dir,
         "target": [name.strip() for name in target.split(",")] if target else None,
+        "policy": policy if policy != LabelPolicy() else None,
+        "relation_columns": _names(relation_column) if relation_column else None,
         "smiles_column": smiles_column,
         "format": format,
         "split": split,
@@ -118,10 +176,33 @@ def evaluate(
         "datasets": [name.strip() for name in datasets.split(",")] if datasets else None,
         "max_rows": max_rows,
         "limit": limit,
+        "support": sizes_of(support) if support else None,
+        "draws": draws,
+        "part": part,
+        "duplicates": None if takes_labels else duplicates,
         "random_state": random_state if "random_state" in inspect.signature(found).parameters else None,
     }
     built = _build_benchmark(benchmark, options)
     output.mkdir(parents=True, exist_ok=True)
+    chosen_heads = _names(heads or ("tanimoto_logistic" if benchmark == "fsmol" else "tanimoto_svm,lightgbm"))
+    if benchmark == "fsmol":
+        if coverage or fractions != "1":
+            raise ConfigError("--coverage and --fractions are not for the benchmark fsmol; its numbers of labels are --support")
+        evaluate_fsmol(
+            cast("FSMol", built),
+            output=output,
+            model=model,
+            layer=layer,
+            heads=chosen_heads,
+            only=_names(only) if only else None,
+            regime=regime or "published",
+            require_clean=require_clean,
+            write_card=write_card,
+            random_state=random_state,
+            jobs=jobs,
+            quiet=is_quiet(context),
+        )
+        return
     with progress(quiet=is_quiet(context)) as display:
         leakage = find_leakage(built, model, n_jobs=jobs)
         leakage.save(output / "leakage.csv")
@@ -132,11 +213,11 @@ def evaluate(
             built,
             control_features(
                 features.learned if features else None,
-                [name.strip() for name in only.split(",")] if only else None,
+                _names(only) if only else None,
                 policy=features.policy if features else None,
                 n_jobs=jobs,
             ),
-            [name.strip() for name in heads.split(",") if name.strip()],
+            chosen_heads,
             fractions=shares,
             random_state=random_state,
             n_jobs=jobs,
@@ -150,9 +231,10 @@ def evaluate(
             covered.to_csv(file, index=False)
     cells = set(zip(results["features"], results["head"], strict=True))
     control = CONTROL if CONTROL in cells else ("counts", str(results["head"].iloc[0]))
-    metrics = _headline_metrics(results)
+    units = built.label_units()
+    metrics = headline_metrics(results, units)
     published = built.published()
-    notes = [*(features.notes if features else []), *built.notes()]
+    notes = [*(features.notes if features else []), *built.notes(), *bounded_training(results)]
     if layer != "embedding":
         notes = [*notes, f"The features called embedding, and their controls, are the encoder's output {layer}."]
     report = write_report(
@@ -168,6 +250,7 @@ def evaluate(
         embedding_map=embedding_map(built, features.learned, policy=features.policy) if features else None,
         notes=notes,
         label_unit=built.label_unit,
+        label_units=units,
     )
     lines = []
     for metric in metrics:
@@ -181,16 +264,28 @@ def evaluate(
             if 1 < chosen["data_set"].nunique() <= _DATA_SETS_SHOWN:
                 values = values_by_data_set(chosen, metric).round(3).rename_axis(columns=None).reset_index()
                 lines.append(f"{metric} by data set\n{values.to_string(index=False)}\n")
+    for metric in metrics_without_mean(results, units)[:1]:
+        for fraction in sorted(results["fraction"].unique().tolist()):
+            values = values_by_task(results[results["fraction"] == fraction], metric, units).round(3)
+            share = f", {fraction:g} of the training labels" if fraction < 1 else ""
+            shown_tasks = values.to_string(index=False) if values.shape[1] <= _DATA_SETS_SHOWN + 2 else "many tasks: see the report"
+            lines.append(f"{no_mean_caption(metric)}{share}\n{shown_tasks}\n")
     if covered is not None:
         means = covered.groupby(["task_type", "confidence"], sort=False)[["coverage", "width"]].mean().round(3).reset_index()
+        if not share_unit(covered.loc[covered["task_type"] == "regression", "task"].unique(), units):
+            means["width"] = means["width"].where(means["task_type"] != "regression")  # of different units: coverage.csv has each
         lines.append(f"held on test rows by the intervals and sets of {' × '.join(CONTROL)}, mean over tasks")
-        lines.append(f"{means.to_string(index=False)}\n")
+        lines.append(f"{means.to_string(index=False, na_rep='-')}\n")
     typer.echo("\n".join(lines))
     if write_card and model is not None:
         add_results(model, "\n".join(lines))
     for note in notes:
         typer.echo(note)
     typer.echo(f"report: {report}")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _fractions(text: str) -> tuple[float, ...]:
@@ -204,16 +299,6 @@ def _fractions(text: str) -> tuple[float, ...]:
             f"--fractions must be numbers above 0 and up to 1, separated by commas, got {text!r}; such as 0.01,0.1,1"
         ) from error
     return check_fractions(values)
-
-
-def _headline_metrics(results: "pd.DataFrame") -> list[str]:
-    """Return the first metric of each type of task: values and classes share none, and so no table."""
-    from molbt.evaluation.metrics import find_metric
-
-    first: dict[str, str] = {}
-    for metric in results["metric"].unique():
-        first.setdefault(find_metric(metric)[0].task_type, metric)
-    return list(first.values())
 
 
 def _run_of(model: Path) -> Path | None:

@@ -67,7 +67,7 @@ def explain(
             write_explanations(
                 explanation, values, directory, title=f"Explained predictions of {Path(read.source).name}", refused=refused, notes=notes
             )
-    warn_if_all_refused(reasons)
+    warn_if_all_refused(len(reasons), sum(map(bool, reasons)), next(filter(None, reasons), ""))
     typer.echo("\n".join(notes))
     for row, reason in refused.items():
         typer.echo(f"row {row} refused: {reason}")

@@ -6,9 +6,20 @@ from typing import Annotated
 import typer
 
 from molbt.cli.app import app
-from molbt.cli.options import Device, Format, Jobs, Layer, ModelName, SmilesColumn, is_quiet
+from molbt.cli.options import (
+    SHARD_ROWS,
+    Device,
+    ExecutorName,
+    Format,
+    Jobs,
+    Layer,
+    ModelName,
+    ShardRows,
+    SmilesColumn,
+    is_quiet,
+)
 from molbt.cli.progress import progress
-from molbt.cli.rows import beside, refuse_own_input, warn_if_all_refused
+from molbt.cli.rows import refuse_own_input, warn_if_all_refused
 
 
 @app.command()
@@ -21,34 +32,36 @@ def featurize(
     view: Annotated[str | None, typer.Option("--view", help="Encoder of this view; by default all encoders of molecules.")] = None,
     layer: Layer = "embedding",
     format: Format = None,
+    executor: ExecutorName = "local",
+    shard_rows: ShardRows = SHARD_ROWS,
     jobs: Jobs = 1,
     device: Device = "auto",
 ) -> None:
-    """Write the frozen embedding of every row: the input's columns, a reason for each refused row, and the features."""
-    import numpy as np
-    import pandas as pd
+    """Write the frozen embedding of every row: the input's columns, a reason for each refused row, and the features.
 
-    from molbt.data.tables import output_format, read_table, require_column, write_table
-    from molbt.featurizer import MoleculeFeaturizer
+    The table may be larger than memory. Stopped or killed, the same command goes on behind the last whole shard.
+    """
+    from molbt.data.executors import open_executor
+    from molbt.data.sharded_tables import add_columns
+    from molbt.data.tables import output_format
+    from molbt.predict.added_columns import EmbeddingColumns
 
     output_format(output)
     refuse_own_input(table, output)
-    with progress(quiet=is_quiet(context)) as display:
-        featurizer = MoleculeFeaturizer(model, view=view, output=layer, on_invalid="nan", n_jobs=jobs, device=device).fit()
-        read = read_table(table, format=format)
-        column = smiles_column or "smiles"
-        require_column(read.frame.columns, column, read.source, "--smiles-column")
-        display("featurizing", 0, len(read.frame))
-        values = read.frame[column].tolist()
-        features = featurizer.transform(values)
-        display("featurizing", len(values), len(values))
-        reasons = [read.problems.get(row, "") or reason for row, reason in enumerate(featurizer.reasons_)]
-        features[[bool(reason) for reason in reasons]] = np.nan
-        names = [str(name) for name in featurizer.get_feature_names_out()]
-        learned = pd.DataFrame(features, columns=names)
-        write_table(beside(read.frame, pd.concat([pd.DataFrame({"molbt_reason": reasons}), learned], axis=1)), output)
-    warn_if_all_refused(reasons)
-    refused = sum(bool(reason) for reason in reasons)
+    with progress(quiet=is_quiet(context)) as display, open_executor(executor) as shards:
+        written = add_columns(
+            table,
+            output,
+            EmbeddingColumns.of(model, view=view, layer=layer, n_jobs=jobs, device=device),
+            column=smiles_column or "smiles",
+            format=format,
+            shard_rows=shard_rows,
+            executor=shards,
+            label="featurizing",
+            progress=display,
+        )
+    warn_if_all_refused(written.rows, written.refused, written.first_reason)
     typer.echo(
-        f"{len(values):,} rows, {features.shape[1]} features, {refused:,} rows refused (NaN, with a reason in molbt_reason): {output}"
+        f"{written.rows:,} rows, {len(written.added) - 1} features, {written.refused:,} rows refused (NaN, with a reason in molbt_reason): "
+        f"{output}"
     )

@@ -8,12 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from molbt.cli.app import app
+from molbt.cli.label_options import (
+    ActiveAbove,
+    ActiveBelow,
+    Censored,
+    Conflicts,
+    Duplicates,
+    MaxSpread,
+    RelationColumn,
+    TargetUnit,
+    TaskType,
+    To,
+)
 from molbt.cli.options import (
     HEADS_HELP,
     Device,
     Format,
     Jobs,
     Layer,
+    MemoryLimit,
     OptionalModelName,
     RandomState,
     SmilesColumn,
@@ -27,10 +40,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from molbt.data.tables import Table
-    from molbt.predict.labels import LabelPolicy, Labels
+    from molbt.predict.labels import Labels
     from molbt.predict.predictor import Predictor
-
-_LABELS = "Labels"
 
 
 @app.command()
@@ -57,40 +68,16 @@ def fit(
         list[str] | None, typer.Option("--set-finetune", help="Setting of fine-tuning: epochs=50. Repeatable; implies --finetune.")
     ] = None,
     smiles_column: SmilesColumn = None,
-    task_type: Annotated[str, typer.Option("--task-type", help="auto, regression or classification.", rich_help_panel=_LABELS)] = "auto",
-    target_unit: Annotated[
-        str | None, typer.Option("--target-unit", help="Unit of the column: M, mM, uM, nM, pM, g/L, ug/mL, …", rich_help_panel=_LABELS)
-    ] = None,
-    to: Annotated[
-        str, typer.Option("--to", help="Learn pIC50, pEC50, pKi, pKd, … (−log10 of mol/L), log10 or -log10.", rich_help_panel=_LABELS)
-    ] = "none",
-    active_above: Annotated[
-        float | None, typer.Option("--active-above", help="Class 1 is at or above this value, after --to.", rich_help_panel=_LABELS)
-    ] = None,
-    active_below: Annotated[
-        float | None, typer.Option("--active-below", help="Class 1 is at or below this value, after --to.", rich_help_panel=_LABELS)
-    ] = None,
-    censored: Annotated[
-        str, typer.Option("--censored", help="Bounds such as >10000: drop, or value to use them as measured.", rich_help_panel=_LABELS)
-    ] = "drop",
-    relation_column: Annotated[
-        str | None,
-        typer.Option("--relation-column", help="Column of <, >, =, ~ beside the target; one for each target.", rich_help_panel=_LABELS),
-    ] = None,
-    duplicates: Annotated[
-        str, typer.Option("--duplicates", help="Molecules measured more than once: median, mean, first or keep.", rich_help_panel=_LABELS)
-    ] = "median",
-    conflicts: Annotated[
-        str, typer.Option("--conflicts", help="Where their values lie too far apart: drop, mean or keep.", rich_help_panel=_LABELS)
-    ] = "drop",
-    max_spread: Annotated[
-        float | None,
-        typer.Option(
-            "--max-spread",
-            help="Too far, in units of the label: by default 1 with --to, otherwise the standard deviation of all labels.",
-            rich_help_panel=_LABELS,
-        ),
-    ] = None,
+    task_type: TaskType = "auto",
+    target_unit: TargetUnit = None,
+    to: To = "none",
+    active_above: ActiveAbove = None,
+    active_below: ActiveBelow = None,
+    censored: Censored = "drop",
+    relation_column: RelationColumn = None,
+    duplicates: Duplicates = "median",
+    conflicts: Conflicts = "drop",
+    max_spread: MaxSpread = None,
     search: Annotated[
         int, typer.Option("--search", help="Trials of a search for the head's parameters by inner validation (pip install molbt\\[hpo]).")
     ] = 0,
@@ -105,6 +92,7 @@ def fit(
     applicability: Annotated[
         bool, typer.Option(help="Keep the labelled molecules in the predictor, to show the nearest one beside each prediction.")
     ] = True,
+    memory_limit: MemoryLimit = None,
     folds: Annotated[int, typer.Option("--folds", help="Folds of the comparison with plain fingerprints; 0 leaves it out.")] = 5,
     format: Format = None,
     jobs: Jobs = 1,
@@ -116,9 +104,10 @@ def fit(
 
     from molbt.data.files import check_new_directory
     from molbt.data.tables import read_table, require_column, write_table
-    from molbt.describe import course_in_words
+    from molbt.describe import bound_in_words, course_in_words
     from molbt.predict.label_policy import LabelPolicy
     from molbt.predict.predictor import Predictor
+    from molbt.predict.table_labels import named_columns, table_labels
 
     check_new_directory(output)
     policy = LabelPolicy(
@@ -137,7 +126,9 @@ def fit(
     column = smiles_column or "smiles"
     require_column(read.frame.columns, column, read.source, "--smiles-column")
     smiles = read.frame[column].tolist()
-    labels = _read_labels(read, target, relation_column, smiles, policy)
+    targets = named_columns(target, read.frame.columns)
+    beside = [name.strip() for name in relation_column.split(",")] if relation_column else []
+    labels = table_labels(read, targets, smiles, policy, relation_columns=beside)
     for entry in labels:
         typer.echo(entry.summary())
     predictor = Predictor(
@@ -153,6 +144,7 @@ def fit(
         random_state=random_state,
         n_jobs=jobs,
         device=device,
+        memory_limit=memory_limit,
     )
     y = pd.DataFrame({entry.name: entry.values for entry in labels})
     with progress(quiet=is_quiet(context)) as display:
@@ -184,7 +176,8 @@ def fit(
         write_table(left_out, output / "left_out.csv")
     for name, fitted in predictor.heads_.items():
         made_of = f"head {head}, features {features}" if finetuned is None else course_in_words(finetuned.epochs)
-        typer.echo(f"{name}: {fitted.n_train_:,} rows used, {fitted.n_refused_:,} refused; {made_of}")
+        bounded = bound_in_words(fitted.n_train_, fitted.parameters())
+        typer.echo(f"{name}: {fitted.n_train_:,} rows used{bounded}, {fitted.n_refused_:,} refused; {made_of}")
         _show_folds(name, fitted.task_type, scores.get(name, {}), features)
         if name in scores and "counts" not in scores[name]:
             typer.echo(f"{name}: the head {head} takes no counts, and so has no control; --head tanimoto_svm shows what they reach")
@@ -197,27 +190,6 @@ def fit(
             "this is the coverage of molecules like these; that of others is lower (predict shows how far they are: distance_percentile)"
         )
     typer.echo(f"predictor: {output}" + (f"; rows left out, with reasons: {output / 'left_out.csv'}" if len(left_out) else ""))
-
-
-def _read_labels(
-    read: "Table", target: str, relation_column: str | None, smiles: Sequence[object], policy: "LabelPolicy"
-) -> "list[Labels]":
-    """The labels of each target, its relations beside it."""
-    from molbt.data.tables import require_column
-    from molbt.errors import ConfigError
-    from molbt.predict.labels import make_labels
-
-    targets = [target] if target in read.frame.columns else [name.strip() for name in target.split(",")]
-    relations = [name.strip() for name in relation_column.split(",")] if relation_column else []
-    if relations and len(relations) != len(targets):
-        raise ConfigError(f"expected a relation column for each of {len(targets)} targets, received {len(relations)} (--relation-column)")
-    if len(set(targets)) < len(targets):
-        raise ConfigError(f"expected different targets, received {', '.join(targets)}; name each once (--target)")
-    for names, option in ((targets, "--target"), (relations, "--relation-column")):
-        for name in names:
-            require_column(read.frame.columns, name, read.source, option)
-    marks = {name: read.frame[beside].tolist() for name, beside in zip(targets, relations, strict=False)}
-    return [make_labels(read.frame[name].tolist(), smiles, policy, name=name, relations=marks.get(name)) for name in targets]
 
 
 def _calibration(text: str) -> float | str | None:

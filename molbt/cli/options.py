@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,19 @@ def _check_jobs(jobs: int) -> int:
     return jobs
 
 
+_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([a-z]*)", text.strip().lower())
+    if found is None or found[2] not in _UNITS or not (size := int(float(found[1]) * _UNITS[found[2]])):
+        raise typer.BadParameter(f"expected a size such as 500MB or 2GB, received {text!r}")
+    return size
+
+
 # Written out: asking the package for the names would load scikit-learn for every --help. A test compares.
-HEADS_HELP = "auto, lightgbm, tanimoto_svm, gp, tanimoto_logistic, knn, ridge, logistic, svm or forest."
+HEADS_HELP = "auto, lightgbm, tanimoto_svm, gp, tanimoto_logistic, knn, ridge, logistic, svm, forest, prototypes or prototypes_mahalanobis."
+SHARD_ROWS = 65_536  # likewise
 # Likewise; a test compares.
 DATASETS_HELP = "bbbp, esol and freesolv by default; sider, tox21, cyp450, hiv, toxcast and muv take long."
 
@@ -28,6 +40,24 @@ OptionalModelName = Annotated[
 ]
 Layer = Annotated[str, typer.Option("--layer", help="embedding, or an earlier layer such as hidden_1.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Worker processes for reading molecules; -1 uses all cores.", callback=_check_jobs)]
+ExecutorName = Annotated[
+    str,
+    typer.Option(
+        "--executor", help="Where shards of rows are worked on: local, or a Dask scheduler, dask://HOST:PORT (pip install molbt\\[dask])."
+    ),
+]
+ShardRows = Annotated[
+    int, typer.Option("--shard-rows", help="Rows worked on at a time: what is kept after a kill, and what memory is needed for.", min=1)
+]
+MemoryLimit = Annotated[
+    int | None,
+    typer.Option(
+        "--memory-limit",
+        parser=_bytes,
+        metavar="SIZE",
+        help="For features, such as 2GB: dense ones that take more are kept in a file, from which lightgbm learns.",
+    ),
+]
 SmilesColumn = Annotated[str | None, typer.Option("--smiles-column", help="Column that holds the SMILES; smiles by default.")]
 Format = Annotated[str | None, typer.Option("--format", help="csv, tsv, smi, sdf or parquet, where the name does not tell it.")]
 Config = Annotated[Path | None, typer.Option("--config", help="The run's YAML file.")]

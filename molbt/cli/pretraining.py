@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from molbt.cli.app import app
-from molbt.cli.options import Changes, Config, DataDir, Exclude, ExcludeOverlap, Format, Jobs, ModelName, Preset, SmilesColumn, is_quiet
+from molbt.cli.options import (
+    Changes,
+    Config,
+    DataDir,
+    Exclude,
+    ExcludeOverlap,
+    ExecutorName,
+    Format,
+    Jobs,
+    ModelName,
+    Preset,
+    SmilesColumn,
+    is_quiet,
+)
 from molbt.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -61,16 +74,23 @@ def prepare(
     data_dir: DataDir = None,
     smiles_column: SmilesColumn = None,
     format: Format = None,
+    executor: ExecutorName = "local",
     jobs: Jobs = 1,
 ) -> None:
-    """Read molecules once and turn them into columns that many runs can train on."""
+    """Read molecules once and turn them into columns that many runs can train on.
+
+    Stopped or killed, the same command goes on behind the last whole shard.
+    """
     settings = _configuration(config, preset, changes or [], smiles_column)
     from molbt.data.corpus import prepare as prepare_corpus
+    from molbt.data.executors import open_executor
     from molbt.data.quarantine import summarise_use
 
     excluded = _exclusions(exclude, exclude_overlap, data_dir)
-    with progress(quiet=is_quiet(context)) as display:
-        corpus = prepare_corpus(molecules, settings, directory=output, format=format, exclude=excluded, n_jobs=jobs, progress=display)
+    with progress(quiet=is_quiet(context)) as display, open_executor(executor) as shards:
+        corpus = prepare_corpus(
+            molecules, settings, directory=output, format=format, exclude=excluded, n_jobs=jobs, progress=display, executor=shards
+        )
     typer.echo(summarise_use(corpus, corpus.samples(settings)))
     typer.echo(f"corpus: {corpus.directory}")
 

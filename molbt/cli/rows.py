@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
     from molbt.data.tables import Table
     from molbt.predict.predictor import Predictor
@@ -23,28 +23,21 @@ def refuse_own_input(table: Path, output: Path) -> None:
         raise ConfigError(f"expected another file for the output, {output} is the input itself; choose another name")
 
 
-def warn_if_all_refused(reasons: Sequence[str]) -> None:
+def warn_if_all_refused(rows: int, refused: int, first_reason: str) -> None:
     """Warn when no row could be used: a wrong column or format looks like that."""
-    if reasons and all(reasons):
-        logger.warning("every row was refused, the first because: %s; is --smiles-column or --format the right one?", reasons[0])
-
-
-def beside(read: "pd.DataFrame", added: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the input's columns and the new ones; an input column with the name of a new one (from an earlier call) is replaced."""
-    import pandas as pd
-
-    replaced = [name for name in read.columns if name in set(added.columns)]
-    if replaced:
-        logger.warning("columns of the input that are written anew: %s", ", ".join(map(str, replaced[:5])))
-    return pd.concat([read.drop(columns=replaced), added], axis=1)
+    if rows and refused == rows:
+        logger.warning("every row was refused, the first because: %s; is --smiles-column or --format the right one?", first_reason)
 
 
 def reasons_of_refusal(predictor: "Predictor", read: "Table", smiles: Sequence[object], refused: "np.ndarray") -> list[str]:
     """Why each refused row was refused, and "" for the others."""
-    from molbt.data.molecules import parse_molecules
+    from molbt.data.isolation import map_blocks
+    from molbt.data.molecules import refusal_reasons
+    from molbt.data.rows import text_of
 
     reasons = [""] * len(smiles)
     rows = refused.nonzero()[0].tolist()
-    for row, (_, reason) in zip(rows, parse_molecules([smiles[row] for row in rows], predictor.policy), strict=True):
+    found = chain.from_iterable(map_blocks(refusal_reasons, [text_of(smiles[row]) for row in rows], predictor.policy))
+    for row, reason in zip(rows, found, strict=True):
         reasons[row] = read.problems.get(row) or reason or "its features cannot be computed"
     return reasons

@@ -13,7 +13,7 @@ from sklearn.decomposition import TruncatedSVD
 from molbt.data.molecules import ParsePolicy
 from molbt.errors import ConfigError, DataError, suggestion
 from molbt.modalities.base import Modality
-from molbt.predict.features import COMPUTED, LEARNED, Embed, FeatureBuilder, FeatureSet, feature_builders
+from molbt.predict.features import COMPUTED, LEARNED, Embed, FeatureBuilder, FeatureSet, feature_builders, input_matrices
 from molbt.predict.scaling import BlockScaler
 
 CONTROL = ("counts", "tanimoto_svm")
@@ -124,7 +124,6 @@ class PrincipalComponents:
         return components
 
     def _inputs(self, smiles: Sequence[str]) -> FeatureSet:
-        prepared = self.modality.prepare(list(smiles), self.policy)
-        matrix = self.modality.dense(prepared.columns, np.arange(len(smiles)))
-        block = sparse.csr_array(matrix) if sparse.issparse(matrix) else matrix
-        return FeatureSet("inputs", {"inputs": block}, prepared.valid)
+        [matrices], valid = input_matrices([self.modality], list(smiles), self.policy)
+        block = sparse.csr_array(sparse.vstack(matrices)) if sparse.issparse(matrices[0]) else np.concatenate(matrices)
+        return FeatureSet("inputs", {"inputs": block}, valid)

@@ -1,12 +1,14 @@
 """Whether intervals and prediction sets of the control hold the truth on test rows as often as they say."""
 
 import logging
+from dataclasses import replace
 
 import pandas as pd
 
 from molbt.errors import DataError
 from molbt.evaluation.benchmarks.base import Benchmark, Task
 from molbt.evaluation.controls import CONTROL
+from molbt.evaluation.task_molecules import TaskMolecules
 from molbt.predict.calibration import CONFIDENCES, fit_calibrated
 from molbt.predict.coverage import Coverage, interval_coverage, set_coverage
 from molbt.predict.features import FeatureBuilder, feature_builders
@@ -43,16 +45,17 @@ def measure_coverage(benchmark: Benchmark, *, random_state: int = 0, n_jobs: int
         If no task could be calibrated.
     """
     features, _ = CONTROL
-    builder = feature_builders([features], n_jobs=n_jobs)[features]
-    rows = [row for task in benchmark.tasks() for row in _of_task(task, builder, random_state + task.repeat, n_jobs)]
+    builder, molecules = feature_builders([features], n_jobs=n_jobs)[features], TaskMolecules()
+    rows = [row for task in benchmark.tasks() for row in _of_task(task, builder, molecules, random_state + task.repeat, n_jobs)]
     if not rows:
         raise DataError(f"no task of {benchmark.name} has enough training rows for a calibration; leave out --coverage")
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _of_task(task: Task, builder: FeatureBuilder, seed: int, n_jobs: int) -> list[tuple[object, ...]]:
+def _of_task(task: Task, builder: FeatureBuilder, molecules: TaskMolecules, seed: int, n_jobs: int) -> list[tuple[object, ...]]:
     train, test = task.parts["train"], task.parts["test"]
-    built, smiles = builder(task.smiles), task.smiles
+    smiles = task.smiles
+    built = replace(builder(smiles), molecules=molecules(task))
     head = build_head(CONTROL[1], task.task_type, random_state=seed, n_jobs=n_jobs)
     of_train = [smiles[row] for row in train.tolist()]
     calibration = fit_calibrated(head, built.rows(train), task.y[train], of_train, SHARE, name=task.name).calibration

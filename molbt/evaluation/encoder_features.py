@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from molbt.data.molecules import ParsePolicy
+from molbt.data.samples import read_drawn_molecules
 from molbt.data.sources import embedded_molecules
 from molbt.evaluation.controls import PrincipalComponents
 from molbt.featurizer import MoleculeFeaturizer
@@ -91,7 +91,7 @@ def _pretraining_sample(model: Path) -> tuple[list[str], list[str]]:
     """Return molecules to fit the principal components on, and a note on where they come from."""
     path = model.parent / "sample.csv"
     if path.is_file():
-        smiles = pd.read_csv(path, dtype="str", keep_default_na=False)["smiles"].tolist()[:_PCA_MOLECULES]
+        smiles = read_drawn_molecules(path)[:_PCA_MOLECULES]
         return smiles, [f"Principal components of the encoder's inputs were fitted on {len(smiles):,} molecules of its own pretraining."]
     smiles = embedded_molecules()["smiles"].tolist()[:_PCA_MOLECULES]
     return smiles, [

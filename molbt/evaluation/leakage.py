@@ -13,6 +13,7 @@ from molbt.data.exclusions import Exclusion, hash_values
 from molbt.data.files import atomic_write
 from molbt.data.identity import inchi_connectivity
 from molbt.data.molecules import ParsePolicy
+from molbt.data.samples import read_drawn_molecules
 from molbt.data.seen_molecules import SeenMolecules
 from molbt.data.sources import data_dir as find_data
 from molbt.errors import ConfigError, DataError
@@ -235,7 +236,7 @@ def _confirmed(hits: set[int], hashes: _Hashes, sample: Path, policy: ParsePolic
     """Return, for the hits whose pretraining molecule is in the run's sample, whether the InChIKeys agree in their first block."""
     if not sample.is_file():
         return {}
-    trained = pd.read_csv(sample, dtype="str", keep_default_na=False)["smiles"].tolist()
+    trained = read_drawn_molecules(sample)
     partner = {int(key): text for key, text in zip(hash_values(trained, policy)[:, 0], trained, strict=True) if int(key) in hits}
     own = hashes.smiles_of(partner.keys() & hits)
     keys = list(own)

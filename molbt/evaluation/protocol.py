@@ -4,6 +4,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from molbt.errors import ConfigError, ShapeError
 from molbt.evaluation.benchmarks.base import RESULT_COLUMNS, Benchmark, Task
 from molbt.evaluation.metrics import find_metric
 from molbt.evaluation.results_file import ResultsFile
+from molbt.evaluation.task_molecules import TaskMolecules
 from molbt.evaluation.training_subsets import check_fractions, training_subset
 from molbt.predict.features import FeatureSet
 from molbt.predict.head import Head
@@ -40,7 +42,8 @@ def evaluate(
     """Fit each head on each features of each task, and score the test rows.
 
     Features are built once per task and shared by the heads. A head that cannot use some features, or does not do the type of task, is
-    skipped. Heads see the rows of ``train`` only; a part ``valid`` is left alone. Repeat ``r`` is fitted with ``random_state + r``.
+    skipped. Heads see the rows of ``train`` only, and keep all rows of a molecule on one side of their inner folds; a part ``valid`` is
+    left alone. Repeat ``r`` is fitted with ``random_state + r``.
 
     Parameters
     ----------
@@ -85,7 +88,7 @@ def evaluate(
     settings = _settings(benchmark, feature_sets, heads, random_state, identities or {})
     rows: list[dict[str, Any]] = []
     usable: dict[tuple[str, str], list[str]] = {}
-    warn = _Warnings()
+    warn, molecules = _Warnings(), TaskMolecules()
     with ResultsFile.open(Path(results_path), settings) if results_path is not None else nullcontext() as finished:
         for task in benchmark.tasks():
             metrics = benchmark.metrics(task)
@@ -101,7 +104,7 @@ def evaluate(
                     cell = (benchmark.name, data_set, task.name, task.split, task.repeat, share, name, head_name)
                     scored = finished.rows(cell, metrics) if finished else None
                     if scored is None:
-                        features = _built(builder, name, task, warn) if features is None else features
+                        features = _built(builder, name, task, molecules, warn) if features is None else features
                         head = build_head(head_name, task.task_type, random_state=seed, n_jobs=n_jobs)
                         results = _scores(task, subsets[share], features, head, metrics, warn)
                         scored = [dict(zip(RESULT_COLUMNS, (*cell, *result), strict=True)) for result in results]
@@ -134,7 +137,7 @@ class _Warnings:
             logger.warning(text, *values)
 
 
-def _built(builder: Builder, name: str, task: Task, warn: _Warnings) -> FeatureSet:
+def _built(builder: Builder, name: str, task: Task, molecules: TaskMolecules, warn: _Warnings) -> FeatureSet:
     features = builder(task.smiles)
     if features.n_rows != len(task.frame):
         raise ShapeError(
@@ -145,7 +148,7 @@ def _built(builder: Builder, name: str, task: Task, warn: _Warnings) -> FeatureS
         where = task.data_set or task.name
         text = "%s: %d of %d rows have no features %r and are left out"
         warn((where, features.valid.tobytes()), text, where, refused, features.n_rows, name)
-    return features
+    return replace(features, molecules=molecules(task))
 
 
 def _scores(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from molbt.data.files import atomic_write, exclusive_lock
+from molbt.data.json_files import read_json
 from molbt.errors import ConfigError, DataError
 from molbt.evaluation.benchmarks.base import RESULT_COLUMNS
 
@@ -52,7 +53,10 @@ class ResultsFile:
             settings_path = path.with_name(f"{path.name}.settings.json")
             settings = json.loads(json.dumps(settings))
             if settings_path.exists():
-                settings = _merged(json.loads(settings_path.read_text(encoding="utf-8")), settings, path)
+                stored = read_json(settings_path, remedy="choose another results file", error=DataError)
+                if set(stored) != set(settings) or not all(isinstance(section, dict) for section in stored.values()):
+                    raise DataError(f"expected the sections {', '.join(settings)} in {settings_path}; choose another results file")
+                settings = _merged(stored, settings, path)
             elif path.exists():
                 raise DataError(f"expected {settings_path.name} beside {path}, found none; choose another results file")
             with atomic_write(settings_path) as file:
@@ -84,11 +88,21 @@ class ResultsFile:
             raise DataError(f"expected a results file with the columns {', '.join(RESULT_COLUMNS)} at {self.path}; choose another path")
         # A line without its end is what a kill left of the last write.
         content = content[: content.rfind(b"\n") + 1]
+        rows = _parsed(content, self.path)
         with atomic_write(self.path) as file:
             file.write(content)
-        for row in csv.DictReader(io.StringIO(content.decode())):
-            values = {column: _TYPES.get(column, str)(text) for column, text in row.items()}
+        for values in rows:
             self._cells.setdefault(_cell_of(values), {})[values["metric"]] = values
+
+
+def _parsed(content: bytes, path: Path) -> list[dict[str, Any]]:
+    try:
+        return [
+            {column: _TYPES.get(column, str)(row[column]) for column in RESULT_COLUMNS}
+            for row in csv.DictReader(io.StringIO(content.decode()), strict=True)
+        ]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise DataError(f"cannot read {path} as results: {error}; choose another results file") from error
 
 
 def _cell_of(row: dict[str, Any]) -> Cell:

@@ -16,6 +16,9 @@ from molbt.errors import DataError
 from molbt.evaluation.metrics import find_metric
 
 CONFIDENCE = 0.95
+FEWEST_UNITS = 5
+"""With fewer data sets nothing is claimed: a t-interval over two or three stands on the assumption that they are normally distributed."""
+TOO_FEW = "too few to tell"
 GroupOf = Callable[[str], str]
 """From the name of a task to the name of the unit it is averaged into."""
 
@@ -68,8 +71,8 @@ def paired_differences(results: pd.DataFrame, control: tuple[str, str], *, group
     DataFrame
         Columns benchmark, metric, fraction, features, head, control, mean_difference (value − control, in the metric's own direction),
         ci_low, ci_high (95 % paired t-interval over units), n_tasks (units with a task where both have a value), wins and losses (units
-        better and worse than the control; ties are neither), claim. ``claim`` is "better" or "worse" only when the interval excludes
-        zero, otherwise "no difference shown"; with one unit there is no interval and so no claim.
+        better and worse than the control; ties are neither), claim. ``claim`` is ``TOO_FEW`` with fewer than ``FEWEST_UNITS`` units,
+        "better" or "worse" when the interval excludes zero, and otherwise "no difference shown". With one unit there is no interval.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def paired_differences(results: pd.DataFrame, control: tuple[str, str], *, group
             difference = (wide[features, head] - wide[tuple(control)]).dropna().groupby(level="unit").mean().to_numpy()
             mean, _, low, high = _interval(difference)
             gains = _sign(metric) * difference
-            claim = _claim(_sign(metric), low, high)
+            claim = _claim(_sign(metric), low, high) if len(difference) >= FEWEST_UNITS else TOO_FEW
             counts = len(difference), int((gains > 0).sum()), int((gains < 0).sum())
             rows.append((*key, features, head, " × ".join(control), mean, low, high, *counts, claim))
     names = ["control", "mean_difference", "ci_low", "ci_high", "n_tasks", "wins", "losses", "claim"]

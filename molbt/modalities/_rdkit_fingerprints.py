@@ -9,6 +9,7 @@ from rdkit import DataStructs
 from rdkit.Avalon import pyAvalonTools
 from rdkit.Chem import Mol, rdFingerprintGenerator, rdMolDescriptors
 
+from molbt.data.molecules import Perception
 from molbt.errors import ConfigError, suggestion
 
 MACCS_WIDTH = 167
@@ -65,6 +66,14 @@ class FingerprintKind:
     def is_folded(self) -> bool:
         """Whether the width is free; MACCS keys have their own."""
         return self.family != "maccs"
+
+    @property
+    def perception(self) -> Perception:
+        """How much of a molecule this fingerprint reads: the least perception that gives the fingerprint of the whole."""
+        if self.chirality:
+            return Perception.ALL
+        # The π electrons of an atom's type are counted from its hybridisation.
+        return Perception.HYBRIDISATION if self.family in {"atom_pair", "topological_torsion"} else Perception.AROMATICITY
 
     def items_of(self, width: int, counts: bool) -> Callable[[Sequence[Mol]], Items]:
         """Return a function from molecules to their items, folded to ``width`` by RDKit itself.

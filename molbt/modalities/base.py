@@ -69,6 +69,15 @@ class Modality(BaseModel, ABC):
             How SMILES are read and standardised (unused by other modalities).
         """
 
+    def check_columns(self, columns: Columns) -> None:
+        """Refuse columns that ``prepare`` would not have made: those of a corpus may come from elsewhere.
+
+        Raises
+        ------
+        DataError
+            Names what is odd; the caller adds where.
+        """
+
     def fit(self, columns: Columns, index: np.ndarray) -> dict[str, np.ndarray]:
         """Learn from the entries at ``index`` (training rows only); the arrays become the encoder's ``fitted`` buffers."""
         return {}

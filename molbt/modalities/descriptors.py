@@ -11,6 +11,7 @@ from torch import Tensor
 from molbt.data.columns import FixedColumn
 from molbt.data.molecules import ParsePolicy, parse_molecules
 from molbt.draws import Draws
+from molbt.errors import DataError
 from molbt.modalities._rdkit_descriptors import check_names, default_names, descriptor_matrix
 from molbt.modalities.base import Columns, Modality, Prepared
 from molbt.nn.dense_encoder import DenseEncoder
@@ -60,6 +61,12 @@ class Descriptors(Modality):
             reasons += [reason for _, reason in parsed]
             parts.append(descriptor_matrix([mol for mol, _ in parsed], self.names))
         return Prepared({"values": FixedColumn.from_numpy(np.concatenate(parts))}, reasons)
+
+    def check_columns(self, columns: Columns) -> None:
+        """Refuse other columns than one of a number per descriptor."""
+        values = columns.get("values")
+        if not isinstance(values, FixedColumn) or values.values.dtype != torch.float32 or values.values.shape[1:] != (len(self.names),):
+            raise DataError(f"expected one column 'values' with {len(self.names)} float32 numbers per entry")
 
     def fit(self, columns: Columns, index: np.ndarray) -> dict[str, np.ndarray]:
         """Return ``centre`` and ``scale`` of each descriptor over the entries at ``index``, ``(names,)`` float32.

@@ -12,7 +12,7 @@ from torch import Tensor
 from molbt.data.columns import RaggedColumn
 from molbt.data.molecules import ParsePolicy, parse_molecules
 from molbt.draws import Draws
-from molbt.errors import ConfigError
+from molbt.errors import ConfigError, DataError
 from molbt.modalities._fingerprint_augmentations import add_absent, drop_items, drop_whole_kind, scale_counts
 from molbt.modalities._rdkit_fingerprints import MACCS_WIDTH, FingerprintKind
 from molbt.modalities.base import Columns, Modality, Prepared
@@ -115,9 +115,10 @@ class Fingerprint(Modality):
             rising within an entry, and ``count`` (uint8, at most 255; absent when ``counts`` is false).
         """
         blocks = [(kind.items_of(width, self.counts), start) for kind, start, width in self._blocks()]
+        perception = max(kind.perception for kind, _, _ in self._blocks())
         ids, counts, lengths, reasons = [], [], [], []
         for first in range(0, len(values), _CHUNK):
-            parsed = list(parse_molecules(values[first : first + _CHUNK], policy))
+            parsed = list(parse_molecules(values[first : first + _CHUNK], policy, perception=perception))
             reasons += [reason for _, reason in parsed]
             position = np.array([i for i, (mol, _) in enumerate(parsed) if mol is not None], dtype=np.int64)
             mols = [mol for mol, _ in parsed if mol is not None]
@@ -136,6 +137,16 @@ class Fingerprint(Modality):
 
     def _id_dtype(self) -> type[np.uint16] | type[np.uint32]:
         return np.uint16 if self.input_dim <= 1 << 16 else np.uint32
+
+    def check_columns(self, columns: Columns) -> None:
+        """Refuse other fields than the fingerprint has, and features beyond its width."""
+        features = columns.get("features")
+        fields = {"id": torch.int16 if self._id_dtype() is np.uint16 else torch.int32} | ({"count": torch.uint8} if self.counts else {})
+        if not isinstance(features, RaggedColumn) or {name: values.dtype for name, values in features.fields.items()} != fields:
+            raise DataError(f"expected one ragged column 'features' with the fields {', '.join(fields)}")
+        largest = features.fields["id"].numpy().view(self._id_dtype()).max(initial=0)
+        if largest >= self.input_dim:
+            raise DataError(f"expected features below {self.input_dim}, found number {largest}")
 
     def collate(self, columns: Columns, index: Tensor) -> FingerprintBatch:
         """Gather entries; the weights are transformed counts."""

@@ -15,6 +15,8 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 
 _MAX_JSON_BYTES = 64 << 20  # the largest tokenizer.json in common use has 33 MB
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.safetensors")
+_MOST_LAYERS = 1_000
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _READ = ("*.json", "*.safetensors", "*.txt")
 # Keys that name code outside the transformers library.
@@ -71,18 +73,27 @@ def load_text_model(files: TextModelFiles) -> tuple[Any, Any]:
     Raises
     ------
     CheckpointError
-        If transformers cannot read them.
+        If transformers cannot read them, or the weights lack some that the model computes with.
     """
     import torch
     from transformers import AutoModel, AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(files.directory, trust_remote_code=False, local_files_only=True)
-        network = AutoModel.from_pretrained(
-            files.directory, trust_remote_code=False, use_safetensors=True, local_files_only=True, dtype=torch.float32
+        network, told = AutoModel.from_pretrained(
+            files.directory,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
+    except Exception as error:  # what is no model fails in as many ways as there are models
         raise CheckpointError(f"cannot read the language model at {files.directory}: {error}; fetch it again") from error
+    # transformers draws at random what the file lacks, and only logs that. A pooler stands behind what is read here.
+    missing = sorted(name for name in told["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise CheckpointError(f"the weights at {files.directory} lack {', '.join(missing[:3])} of {len(missing)}; fetch the model again")
     return tokenizer, network.eval().requires_grad_(False)
 
 
@@ -122,9 +133,12 @@ def _check(directory: Path) -> None:
         raise CheckpointError(
             f"expected weights as *.safetensors in {directory}, found none; pickled weights (*.bin, *.pt) are never read: convert them"
         )
+    if (directory / "adapter_config.json").exists():
+        raise CheckpointError(f"{directory} holds an adapter, which names another model to fetch; merge the two and save them whole")
     for name in ("config.json", "tokenizer_config.json"):
         if (directory / name).is_file():
-            _refuse_code(directory / name)
+            _refuse_code(_read_json(directory / name), directory / name)
+    _check_shards(directory)
     from transformers import CONFIG_MAPPING
 
     model_type = _read_json(directory / "config.json").get("model_type")
@@ -134,13 +148,30 @@ def _check(directory: Path) -> None:
         )
 
 
-def _refuse_code(path: Path) -> None:
-    content = _read_json(path)
-    for key in _CODE_KEYS:
-        if key in content:
+def _refuse_code(content: Any, path: Path) -> None:
+    """Look at every section: a configuration may hold those of its parts."""
+    if isinstance(content, list):
+        for entry in content:
+            _refuse_code(entry, path)
+    if not isinstance(content, dict):
+        return
+    for key, value in content.items():
+        if key in _CODE_KEYS:
             raise CheckpointError(
                 f"{path} asks for code of the model's own ({key!r}); such models are not read: use one that transformers knows"
             )
+        if key in ("num_hidden_layers", "n_layer") and not (isinstance(value, int) and 0 < value <= _MOST_LAYERS):
+            raise CheckpointError(f"{path} has {key} {value!r:.40}; at most {_MOST_LAYERS} layers are read: fetch the model again")
+        _refuse_code(value, path)
+
+
+def _check_shards(directory: Path) -> None:
+    """An index of several files of weights may name any path."""
+    path = directory / "model.safetensors.index.json"
+    if path.is_file():
+        named = _read_json(path).get("weight_map")
+        if not isinstance(named, dict) or not all(isinstance(name, str) and _SHARD.fullmatch(name) for name in named.values()):
+            raise CheckpointError(f"{path} names other files than *.safetensors beside it; fetch the model again")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 RESULTS_HEADING = "## Benchmark results"
+_VERSIONS_HEADING = "## Versions and checksum"
 
 _SEEN = "A record of the molecules and scaffolds that it saw (`seen_*.npy`, hashes) lies beside the weights; `molbt evaluate` reads it."
 # Told in sentences of their own, so not listed again.
@@ -58,7 +59,7 @@ molecules it was trained on: series and scaffolds that are rare there are repres
 ## How to cite
 Cite molbt (`CITATION.cff`) and the paper of each objective:{_references(run)}
 
-## Versions and checksum
+{_VERSIONS_HEADING}
 {_versions(config)}
 """
 
@@ -76,6 +77,22 @@ def with_results(card: str, results: str) -> str:
     pattern = rf"^{RESULTS_HEADING}\n```text\n.*?\n```\n"
     if re.search(pattern, card, flags=re.DOTALL | re.MULTILINE):
         return re.sub(pattern, lambda _: section, card, count=1, flags=re.DOTALL | re.MULTILINE)
+    return f"{card.rstrip()}\n\n{section}"
+
+
+def with_versions(card: str, config: Mapping[str, Any]) -> str:
+    """Return a card that was written for a model, by hand perhaps, for a copy of it: its versions and checksum are those of the copy.
+
+    Parameters
+    ----------
+    card : str
+    config : mapping
+        As for ``model_card``, of the copy.
+    """
+    section = f"{_VERSIONS_HEADING}\n{_versions(config)}\n"
+    pattern = rf"^{_VERSIONS_HEADING}\n.*?(\n(?=## )|\Z)"
+    if re.search(pattern, card, flags=re.DOTALL | re.MULTILINE):
+        return re.sub(pattern, lambda found: section + found[1], card, count=1, flags=re.DOTALL | re.MULTILINE)
     return f"{card.rstrip()}\n\n{section}"
 
 

@@ -7,24 +7,26 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError
+from pydantic import BaseModel, Field, ValidationError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
 from molbt import __version__
 from molbt.config import RunConfig
+from molbt.config_text import describe_problems
 from molbt.data.files import atomic_write
+from molbt.data.json_files import read_json
 from molbt.errors import CheckpointError
 from molbt.model.card import model_card, with_results
 from molbt.model.twin_model import TwinModel
 
 FORMAT = "molbt.twin_model"
 FORMAT_VERSION = 1
-_MAX_CONFIG_BYTES = 8 << 20
+_MAX_RUN_CONFIG = 1 << 18
 _SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 
 
@@ -95,31 +97,53 @@ def from_pretrained(path: str | Path) -> TwinModel:
     Raises
     ------
     CheckpointError
-        If no model is there, if it is of another format, or if the weights do not match their checksum.
+        If no model is there, if it is of another format, or if the weights do not match their checksum, do not fit the description or
+        are not finite.
     """
     directory = find_model(path)
     config = read_config(directory)
+    path = directory / "model.safetensors"
     try:
-        content = (directory / "model.safetensors").read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"expected weights in {directory / 'model.safetensors'}: {error}; copy the whole model directory") from error
+        if not path.is_file():  # a pipe might never end
+            raise CheckpointError(f"expected weights in {path}, found no file; copy the whole model directory")
+        content = path.read_bytes()
+    except (OSError, MemoryError) as error:
+        raise CheckpointError(f"expected weights in {path}: {error}; copy the whole model directory") from error
     found = hashlib.sha256(content).hexdigest()
     if found != config["sha256"]:
         raise CheckpointError(
-            f"{directory / 'model.safetensors'} is damaged: its SHA-256 should begin {config['sha256'][:12]}, found {found[:12]}; "
-            "copy it again or retrain"
+            f"{path} is damaged: its SHA-256 should begin {config['sha256'][:12]}, found {found[:12]}; copy it again or retrain"
         )
     try:
         state = load_tensors(content)
         # Validated without its objectives: using a model needs none of what trained it.
         run_config = RunConfig.model_validate(config["run_config"])
+        _check_shapes(run_config, state)
         # The first weights are drawn and then replaced; the caller's random state is not to notice.
         with torch.random.fork_rng(devices=[]):
             twin = TwinModel(run_config, fitted_of(state))
         twin.load_state_dict(state)
-    except (SafetensorError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"the model in {directory} does not fit this version of molbt ({__version__}): {error}") from error
+    except Exception as error:  # a description from elsewhere fails in as many ways as there are lines that build a network
+        raise CheckpointError(
+            f"the model in {directory} does not fit this version of molbt ({__version__}): {error}; use the version that wrote it, or "
+            "retrain"
+        ) from error
+    if not all(bool(parameter.isfinite().all()) for parameter in twin.parameters()):
+        raise CheckpointError(f"the weights in {path} are not all finite; train the model again")
     return twin.eval()
+
+
+def _check_shapes(config: RunConfig, state: Mapping[str, Tensor]) -> None:
+    """Compare what a description asks for with what is there, before memory is taken for it."""
+    with torch.device("meta"):
+        wanted = {name: tuple(tensor.shape) for name, tensor in TwinModel(config, fitted_of(state)).state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if wanted != found:
+        odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        raise ValueError(
+            f"its weights are not those of its description: {odd[0]} should be {wanted.get(odd[0], 'absent')}, is "
+            f"{found.get(odd[0], 'absent')}, and so {len(odd) - 1} more"
+        )
 
 
 def tensors_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
@@ -157,23 +181,29 @@ def shipped_models() -> list[str]:
 def read_config(directory: Path) -> dict[str, Any]:
     """Return ``config.json`` of a model directory, checked for format and version."""
     path = directory / "config.json"
-    if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise CheckpointError(f"{path} has {path.stat().st_size} bytes; a model's description has at most {_MAX_CONFIG_BYTES}")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}); copy it again or retrain") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
+    config = read_json(path, remedy="copy it again or retrain")
+    if config.get("format") != FORMAT:
         raise CheckpointError(f"expected a description of format {FORMAT!r} in {path}; this is something else")
     if config.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has format version {config.get('format_version')}, this molbt ({__version__}) reads {FORMAT_VERSION}; "
             f"use molbt {config.get('molbt_version')}"
         )
-    missing = {"sha256", "run_config"} - config.keys()
-    if missing:
-        raise CheckpointError(f"{path} lacks {', '.join(sorted(missing))}; copy it again or retrain")
+    try:
+        _Description.model_validate(config)
+    except ValidationError as error:
+        raise CheckpointError(f"{describe_problems(error, where=str(path))}; copy it again or retrain") from error
+    if len(json.dumps(config["run_config"])) > _MAX_RUN_CONFIG:
+        raise CheckpointError(f"{path} describes a run in more than {_MAX_RUN_CONFIG:,} characters; copy it again or retrain")
     return config
+
+
+class _Description(BaseModel):
+    """What every ``config.json`` has; other keys may stand beside these."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    run_config: dict[str, Any]
+    facts: dict[str, Any] = {}
 
 
 def fitted_of(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from molbt.data.files import new_directory
+from molbt.data.files import atomic_write, new_directory
 from molbt.data.seen_molecules import SeenMolecules
+from molbt.model.card import with_versions
 from molbt.model.checkpoint import find_model, from_pretrained, read_config, save_pretrained
+
+_CARD = "README.md"
 
 
 def export_model(model: str | Path, directory: str | Path, *, half_precision: bool = False) -> Path:
@@ -30,6 +33,9 @@ def export_model(model: str | Path, directory: str | Path, *, half_precision: bo
     twin, seen = from_pretrained(source), SeenMolecules.load(source)
     with new_directory(directory) as temporary:
         save_pretrained(twin, temporary, facts=read_config(source)["facts"], half_precision=half_precision)
+        if (source / _CARD).is_file():  # what was added to it, results or by hand, goes along
+            with atomic_write(temporary / _CARD) as file:
+                file.write(with_versions((source / _CARD).read_text(encoding="utf-8"), read_config(temporary)).encode())
         if seen is not None:
             seen.save(temporary)
     return Path(directory)

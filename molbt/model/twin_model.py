@@ -88,11 +88,15 @@ class TwinModel(nn.Module):
 
 
 def encoder_keys(config: RunConfig) -> dict[str, str]:
-    """Return, for each view, the key of its encoder: the first view with the same modality, column, preparation and encoder settings."""
+    """Return, for each view, the key of its encoder: the first view with the same modality, column, preparation and encoder settings, or
+    that of the view it names."""
     keys: dict[str, str] = {}
     seen: list[tuple[ViewConfig, dict[str, Any], str]] = []
     for name, view in config.views.items():
         preparation = view.build_modality().preparation()
+        if isinstance(view.share_encoder, str):
+            keys[name] = _named_key(config, name, keys)
+            continue
         for other, other_preparation, key in seen:
             same_input = (view.modality, view.column, preparation) == (other.modality, other.column, other_preparation)
             if same_input and view.encoder == other.encoder and view.share_encoder and other.share_encoder:
@@ -102,6 +106,20 @@ def encoder_keys(config: RunConfig) -> dict[str, str]:
             keys[name] = name
             seen.append((view, preparation, name))
     return keys
+
+
+def _named_key(config: RunConfig, name: str, keys: Mapping[str, str]) -> str:
+    """Return the key of the encoder that a view names, after a look whether it takes the view's batches."""
+    view, wanted = config.views[name], str(config.views[name].share_encoder)
+    if wanted not in keys:
+        raise ConfigError(f"view {name!r} shares the encoder of {wanted!r}, which is no view before it{suggestion(wanted, keys)}")
+    other = config.views[wanted]
+    same_input = view.modality == other.modality and view.build_modality().preparation() == other.build_modality().preparation()
+    if not same_input or view.encoder != other.encoder:
+        raise ConfigError(
+            f"view {name!r} shares the encoder of {wanted!r}, but has another modality, preparation or encoder section; give both the same"
+        )
+    return keys[wanted]
 
 
 def architecture(config: RunConfig) -> dict[str, Any]:

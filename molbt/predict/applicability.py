@@ -1,6 +1,5 @@
 """The nearest training molecule of each predicted one, and how unusual that distance is among the training molecules themselves."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from scipy import sparse
 
 from molbt.config_text import describe_problems
 from molbt.data.files import atomic_write, sha256_of, write_array
+from molbt.data.json_files import parse_json
 from molbt.errors import CheckpointError, ConfigError, DataError, ShapeError
 from molbt.predict.features import FeatureSet
 from molbt.predict.saved_heads import Sha256
@@ -158,7 +158,7 @@ class Applicability:
         files = VerifiedFiles(directory, known.sha256)
         try:
             blocks = {name: read_block(files, f"applicability.block.{name}", width) for name, width in known.widths.items()}
-            smiles = json.load(io.BytesIO(files.read("applicability.smiles.json")))
+            smiles = parse_json(files.read("applicability.smiles.json"), "applicability.smiles.json", remedy="copy the predictor again")
             rows, distances = files.array("applicability.rows.npy"), files.array("applicability.distances.npy")
         except (ValueError, TypeError, EOFError) as error:
             raise CheckpointError(f"the training molecules in {directory} cannot be read: {error}; copy the predictor again") from error

@@ -89,7 +89,7 @@ class Automatic(Head):
 
     def _fit(self, features: FeatureSet, y: np.ndarray) -> None:
         heads = self._candidates(features)
-        folds = inner_folds(y, self.task_type, self.folds, self.random_state) if len(heads) > 1 else []
+        folds = inner_folds(y, self.task_type, self.folds, self.random_state, features.molecules) if len(heads) > 1 else []
         self.members_ = {head.name: head for head in heads}
         self.losses_: dict[str, float] = {}
         if folds:

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy import sparse
 
 from molbt.predict.features import FeatureSet
 from molbt.predict.scaling import BlockScaler
-from molbt.predict.tanimoto import mean_tanimoto_kernel
+from molbt.predict.shared_kernel import count_kernel
+from molbt.predict.tanimoto import row_parts
 
 # A squared distance below this share of the squared lengths is rounding of the product it comes from: the rows are equal.
 _EQUAL = 1e-10
+# Rows, evenly spaced, that a median distance is taken of.
+_MOST_MEASURED = 5_000
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,12 @@ class Grams:
         return tuple(candidates)
 
     def blend(self, dense_share: float) -> np.ndarray:
-        """Return ``(1 − share) · counts + share · dense``: shape (n_a, n_b), float64."""
+        """Return ``(1 − share) · counts + share · dense``: shape (n_a, n_b), float64; not to be written to."""
         kernels = ((1.0 - dense_share, self.counts), (dense_share, self.dense))
-        return np.asarray(sum(share * kernel for share, kernel in kernels if kernel is not None and share > 0))
+        terms = [(share, kernel) for share, kernel in kernels if kernel is not None and share > 0]
+        if len(terms) == 1 and terms[0][0] == 1.0:
+            return terms[0][1]  # it may take a gigabyte, and a copy says nothing new
+        return np.asarray(sum(share * kernel for share, kernel in terms))
 
 
 class BlockKernels:
@@ -59,26 +64,34 @@ class BlockKernels:
     def fit(self, features: FeatureSet) -> Self:
         """Learn scales and widths from training rows, which are kept."""
         self._scaler = BlockScaler().fit(features)
-        self._counts, self._dense = self._prepared(features)
+        self._training, self._dense = features, self._prepared(features)
         self._widths = {name: _median_distance(block) for name, block in self._dense.items()}
+        self.n_rows = features.n_rows
         return self
 
     def between(self, features: FeatureSet | None = None) -> Grams:
         """Return the kernels between some rows, or the training rows themselves, and the training rows."""
-        counts, dense = (self._counts, self._dense) if features is None else self._prepared(features)
-        radial = [np.exp(-((_distances(block, self._dense[name]) / self._widths[name]) ** self.power)) for name, block in dense.items()]
-        return Grams(
-            mean_tanimoto_kernel(list(counts.values()), list(self._counts.values())) if counts else None,
-            sum(radial[1:], start=radial[0]) / len(radial) if radial else None,
-        )
+        rows, dense = (self._training, self._dense) if features is None else (features, self._prepared(features))
+        return Grams(count_kernel(rows, self._training) if rows.sparse_blocks else None, self._radial(dense) if dense else None)
 
-    def _prepared(self, features: FeatureSet) -> tuple[dict[str, sparse.csr_array], dict[str, np.ndarray]]:
+    def _radial(self, blocks: dict[str, np.ndarray]) -> np.ndarray:
+        kernel = np.empty((len(next(iter(blocks.values()))), self.n_rows))
+        for part in row_parts(*kernel.shape):
+            kernels = [
+                np.exp(-((_distances(block[part], self._dense[name]) / self._widths[name]) ** self.power)) for name, block in blocks.items()
+            ]
+            kernel[part] = sum(kernels[1:], start=kernels[0]) / len(kernels)
+        return kernel
+
+    def _prepared(self, features: FeatureSet) -> dict[str, np.ndarray]:
+        """The scaled dense blocks."""
         dense = FeatureSet(features.name, features.dense_blocks, features.valid) if features.dense_blocks else None
-        return features.sparse_blocks, self._scaler.transform(dense).dense_blocks if dense else {}
+        return self._scaler.transform(dense).dense_blocks if dense else {}
 
 
 def _median_distance(rows: np.ndarray) -> float:
-    """The median distance between different rows, 1 where all are equal."""
+    """The median distance between different rows, 1 where all are equal; of some thousand rows where there are more."""
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_MEASURED)).astype(int))]
     distances = _distances(rows, rows)[np.triu_indices(len(rows), 1)]
     apart = distances[distances > 0]
     return float(np.median(apart)) if len(apart) else 1.0

@@ -7,9 +7,11 @@ import lightgbm
 import numpy as np
 from scipy import sparse
 
+from molbt.predict.batches import Batches
 from molbt.predict.cross_validation import inner_folds
 from molbt.predict.features import Block, FeatureSet
 from molbt.predict.head import Head, Trial
+from molbt.predict.stored_block import BATCH_ROWS
 
 _ROWS_PER_LEAF = 4
 # A tree sees at least so many columns: a share of a few columns would leave each tree one or two.
@@ -44,6 +46,9 @@ class LightGBM(Head):
         Share of rows drawn for each tree.
     l2 : float
     max_bin : int
+    bin_rows : int
+        Rows, drawn at random, that the bins are chosen from. Where features are kept in a file, memory holds these at 16 bytes a number,
+        beside one byte for each number of all rows.
 
     Attributes
     ----------
@@ -55,6 +60,7 @@ class LightGBM(Head):
     """
 
     name: ClassVar[str] = "lightgbm"
+    reads_stored: ClassVar[bool] = True
 
     n_trees: int = 500
     patience: int = 0
@@ -66,6 +72,7 @@ class LightGBM(Head):
     row_fraction: float = 0.8
     l2: float = 1.0
     max_bin: int = 63
+    bin_rows: int = 200_000
 
     def suggest(self, trial: Trial, features: FeatureSet) -> dict[str, Any]:
         return {
@@ -79,19 +86,30 @@ class LightGBM(Head):
         }
 
     def _fit(self, features: FeatureSet, y: np.ndarray) -> None:
-        matrix = features.matrix()
-        self.columns_ = _splittable_columns(matrix, self.min_rows_in_leaf)
-        data = lightgbm.Dataset(_taken(matrix, self.columns_), y, free_raw_data=True)
-        settings = self._settings(len(y))
-        self.n_trees_ = self._validated_trees(data, y, settings) if self.patience else self.n_trees
+        data, settings = self._dataset(features, y), self._settings(len(y))
+        self.n_trees_ = self._validated_trees(data, y, settings, features.molecules) if self.patience else self.n_trees
         self.booster_ = lightgbm.train(settings, data, num_boost_round=self.n_trees_)
 
     def _predict(self, features: FeatureSet) -> np.ndarray:
-        predictions = self.booster_.predict(_taken(features.matrix(), self.columns_), num_threads=self.n_jobs)
-        return np.asarray(predictions, dtype=np.float64)
+        if features.is_stored:
+            batches = Batches(features, self.columns_)
+            return np.concatenate([self._predicted(batches[start : start + BATCH_ROWS]) for start in range(0, len(batches), BATCH_ROWS)])
+        return self._predicted(_taken(features.matrix(), self.columns_))
 
-    def _validated_trees(self, data: lightgbm.Dataset, y: np.ndarray, settings: dict[str, Any]) -> int:
-        folds = inner_folds(y, self.task_type, self.folds, self.random_state)
+    def _predicted(self, matrix: np.ndarray | sparse.csr_matrix) -> np.ndarray:
+        return np.asarray(self.booster_.predict(matrix, num_threads=self.n_jobs), dtype=np.float64)
+
+    def _dataset(self, features: FeatureSet, y: np.ndarray) -> lightgbm.Dataset:
+        """Choose the columns, and return them with the labels; bins are made when training begins."""
+        if features.is_stored:
+            self.columns_ = _or_the_first(Batches(features).varying_columns())
+            return lightgbm.Dataset(Batches(features, self.columns_), y, free_raw_data=True)
+        matrix = features.matrix()
+        self.columns_ = _splittable_columns(matrix, self.min_rows_in_leaf)
+        return lightgbm.Dataset(_taken(matrix, self.columns_), y, free_raw_data=True)
+
+    def _validated_trees(self, data: lightgbm.Dataset, y: np.ndarray, settings: dict[str, Any], molecules: np.ndarray | None) -> int:
+        folds = inner_folds(y, self.task_type, self.folds, self.random_state, molecules)
         if not folds:
             return self.n_trees
         stopping = lightgbm.early_stopping(self.patience, verbose=False)
@@ -107,11 +125,13 @@ class LightGBM(Head):
             "min_sum_hessian_in_leaf": 0.0 if self.task_type == "regression" else 1e-3,
             "min_data_in_bin": 1,
             "max_bin": self.max_bin,
+            "bin_construct_sample_cnt": self.bin_rows,
             "feature_fraction": min(1.0, max(self.column_fraction, _FEWEST_COLUMNS / len(self.columns_))),
             "bagging_fraction": self.row_fraction,
             "bagging_freq": 1,
             "lambda_l2": self.l2,
             "seed": self.random_state,
+            "data_random_seed": self.random_state,  # of the rows for bins; a file's reader does not derive it from the seed
             "num_threads": self.n_jobs,
             # Together these make the result independent of the number of threads.
             "deterministic": True,
@@ -122,7 +142,11 @@ class LightGBM(Head):
 
 def _splittable_columns(matrix: Block, min_rows: int) -> np.ndarray:
     """Columns that vary, and in a sparse matrix have enough rows off zero to fill a leaf; the first column where none does."""
-    chosen = np.flatnonzero(_varies(matrix, min_rows))
+    return _or_the_first(_varies(matrix, min_rows))
+
+
+def _or_the_first(varies: np.ndarray) -> np.ndarray:
+    chosen = np.flatnonzero(varies)
     # LightGBM refuses a table without columns; one that cannot be split gives the mean of the labels.
     return chosen if len(chosen) else np.zeros(1, dtype=chosen.dtype)
 

@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 
 from molbt.data.files import atomic_write, sha256_of
-from molbt.errors import CheckpointError, ConfigError, DataError
+from molbt.data.json_files import parse_json
+from molbt.errors import ConfigError, DataError
 from molbt.predict.conformal import Conformal, rows_needed
 from molbt.predict.coverage import interval_coverage, set_coverage
 from molbt.predict.features import FeatureSet
@@ -133,10 +134,8 @@ class Calibration:
             If the file is missing, changed, too large or no calibration.
         """
         known = CalibrationDescription.model_validate(description)
-        try:
-            content = json.loads(VerifiedFiles(directory, {_FILE: known.sha256}).read(_FILE))
-        except (ValueError, RecursionError) as error:
-            raise CheckpointError(f"{directory / _FILE} is not valid JSON ({error}); copy it again or fit the predictor anew") from error
+        content = VerifiedFiles(directory, {_FILE: known.sha256}).read(_FILE)
+        content = parse_json(content, directory / _FILE, remedy="copy it again or fit the predictor anew")
         return cls(Conformal.from_dict(content), CalibrationSummary(**known.model_dump(exclude={"sha256"})))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from molbt.errors import ConfigError
 from molbt.featurizer import MoleculeFeaturizer
+from molbt.predict.bounded_features import BoundedBuilder
 from molbt.predict.features import COMPUTED, FeatureBuilder, feature_builders, parse_feature_name
 
 
@@ -32,8 +33,17 @@ def encoder_for(
     return MoleculeFeaturizer(model, output=layer, on_invalid="nan", n_jobs=n_jobs, device=device).fit()
 
 
-def builders_with(names: Sequence[str], featurizer: MoleculeFeaturizer | None, *, n_jobs: int = 1) -> dict[str, FeatureBuilder]:
-    """Return the builders of the named features; with an encoder, all parts read molecules as it does."""
+def builders_with(
+    names: Sequence[str], featurizer: MoleculeFeaturizer | None, *, n_jobs: int = 1, memory_limit: int | None = None
+) -> dict[str, FeatureBuilder]:
+    """Return the builders of the named features; with an encoder, all parts read molecules as it does.
+
+    With ``memory_limit`` (bytes), dense features that take more are kept in a file (`BoundedBuilder`).
+    """
     if featurizer is None:
-        return feature_builders(names, n_jobs=n_jobs)
-    return feature_builders(names, learned={"embedding": featurizer.transform}, policy=featurizer.policy_, n_jobs=n_jobs)
+        builders = feature_builders(names, n_jobs=n_jobs)
+    else:
+        builders = feature_builders(names, learned={"embedding": featurizer.transform}, policy=featurizer.policy_, n_jobs=n_jobs)
+    if memory_limit is None:
+        return builders
+    return {name: BoundedBuilder(builder, memory_limit) for name, builder in builders.items()}

@@ -154,7 +154,9 @@ def explain(
     predictions = head.predict(features)
     if head.constant_ is not None:
         raise DataError(f"the head predicts {head.constant_:g}, the one label of its training rows, for any molecule; nothing explains it")
-    molecules = [mol for mol, _ in parse_molecules(smiles, policy or ParsePolicy())]
+    # What the features could not use is not read again: it may be what RDKit does not survive.
+    readable = [text if valid else "" for text, valid in zip(smiles, features.valid, strict=True)]
+    molecules = [mol for mol, _ in parse_molecules(readable, policy or ParsePolicy())]
     places = _places(features, traceable, molecules, smiles)
     explained = np.flatnonzero(features.valid)
     if isinstance(head, LightGBM) and boosted:

@@ -1,7 +1,7 @@
 """Feature sets: named blocks of numbers per row, sparse or dense, and the builders that make them from SMILES.
 
-A name says what is inside: ``counts``, ``descriptors``, ``counts+embedding``. ``counts`` and ``descriptors`` are computed here; the others
-(``embedding``, ``untrained``, ``pca``, or any name a caller brings) are callables from SMILES to an array.
+A name says what is inside: ``counts`` (ECFP4 and atom pairs), ``ecfp`` (ECFP4 alone), ``descriptors``, ``counts+embedding``. These are
+computed here; the others (``embedding``, ``untrained``, ``pca``, or any name a caller brings) are callables from SMILES to an array.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from scipy import sparse
 
 from molbt.data.molecules import ParsePolicy
+from molbt.data.preparing import prepare_blocks
 from molbt.errors import ConfigError, ShapeError, suggestion
+from molbt.predict.stored_block import StoredBlock
 
 if TYPE_CHECKING:
     from molbt.modalities.base import Modality
@@ -27,7 +28,9 @@ COUNT_KINDS = ("ecfp4", "atom_pair")
 # The widest that 16-bit ids of the column store hold. Measured on 1,500 molecules of MoleculeACE, folding merges 3 % of the distinct ECFP
 # features, and 12 % of the distinct atom pairs (1.5 % of the stored counts); at 2²⁰ columns it still is 8 %, from RDKit's hash itself.
 COUNT_WIDTH = 65_536
-COMPUTED = ("counts", "descriptors")
+# Molecules that a worker process is given at a time: few enough that a table of thousands occupies several.
+_BLOCK = 1_024
+COMPUTED = ("counts", "ecfp", "descriptors")
 LEARNED = ("embedding", "untrained", "pca")
 
 
@@ -39,20 +42,24 @@ class FeatureSet:
     ----------
     name : str
         Names of the parts joined with ``+``.
-    blocks : dict of str to CSR (n_rows, width) float32, or ndarray (n_rows, width) float32
-        Sparse blocks hold counts. Dense blocks may hold NaN for a single missing number.
+    blocks : dict of str to CSR (n_rows, width) float32, ndarray (n_rows, width) float32, or StoredBlock
+        Sparse blocks hold counts. Dense blocks may hold NaN for a single missing number; stored ones are dense, and in a file.
     valid : ndarray of shape (n_rows,), bool
         Rows that can be used. A refused row keeps its place (empty in a sparse block, NaN in a dense one).
+    molecules : ndarray of shape (n_rows,), int64, optional
+        Which molecule a row is (``molbt.predict.replicates.molecule_numbers``): heads keep the rows of one on the same side of their inner
+        folds. Without it every row is a molecule of its own.
 
     Raises
     ------
     ShapeError
-        If there is no block, or a block has another number of rows than ``valid``.
+        If there is no block, or a block or ``molecules`` has another number of rows than ``valid``.
     """
 
     name: str
     blocks: dict[str, Block]
     valid: np.ndarray
+    molecules: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not self.blocks:
@@ -62,6 +69,8 @@ class FeatureSet:
                 raise ShapeError(
                     f"block {name!r} of the feature set {self.name!r} must have shape ({len(self.valid)}, width), got {block.shape}"
                 )
+        if self.molecules is not None and self.molecules.shape != self.valid.shape:
+            raise ShapeError(f"expected a molecule for each of {len(self.valid)} rows, received an array of shape {self.molecules.shape}")
 
     @property
     def n_rows(self) -> int:
@@ -69,11 +78,16 @@ class FeatureSet:
 
     @property
     def sparse_blocks(self) -> dict[str, sparse.csr_array]:
-        return {name: block for name, block in self.blocks.items() if not isinstance(block, np.ndarray)}
+        return {name: block for name, block in self.blocks.items() if not isinstance(block, np.ndarray | StoredBlock)}
 
     @property
     def dense_blocks(self) -> dict[str, np.ndarray]:
         return {name: block for name, block in self.blocks.items() if isinstance(block, np.ndarray)}
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether a block is in a file; few heads can use it."""
+        return any(isinstance(block, StoredBlock) for block in self.blocks.values())
 
     @property
     def widths(self) -> dict[str, int]:
@@ -82,11 +96,12 @@ class FeatureSet:
 
     def rows(self, index: np.ndarray) -> "FeatureSet":
         """Return the rows at ``index`` (integers, or a mask of length ``n_rows``), in that order."""
-        return FeatureSet(self.name, {name: block[index] for name, block in self.blocks.items()}, self.valid[index])
+        molecules = None if self.molecules is None else self.molecules[index]
+        return FeatureSet(self.name, {name: block[index] for name, block in self.blocks.items()}, self.valid[index], molecules)
 
     def matrix(self) -> Block:
-        """Return all blocks side by side: dense if all are dense, otherwise CSR; float32."""
-        blocks = list(self.blocks.values())
+        """Return all blocks side by side: dense if all are dense, otherwise CSR; float32. Stored ones are read into memory."""
+        blocks = [np.asarray(block) if isinstance(block, StoredBlock) else block for block in self.blocks.values()]
         if not self.sparse_blocks:
             return np.hstack(blocks)
         return sparse.csr_array(sparse.hstack([sparse.csr_array(block) for block in blocks], format="csr", dtype=np.float32))
@@ -142,7 +157,9 @@ def feature_builders(
         if part in learned:
             parts[part] = _Part(_embedding_blocks(part, learned[part]))
         elif part == "counts":
-            parts[part] = _Part(lambda smiles: _count_blocks(smiles, policy, n_jobs))
+            parts[part] = _Part(lambda smiles: _count_blocks(COUNT_KINDS, smiles, policy, n_jobs))
+        elif part == "ecfp":
+            parts[part] = _Part(lambda smiles: _count_blocks(COUNT_KINDS[:1], smiles, policy, n_jobs))
         elif part == "descriptors":
             parts[part] = _Part(lambda smiles: _descriptor_blocks(smiles, policy, n_jobs))
         else:
@@ -171,6 +188,19 @@ def parse_feature_name(name: str, *, extra: Mapping[str, object] | Sequence[str]
 _Blocks = tuple[dict[str, Block], np.ndarray]
 
 
+def input_matrices(
+    modalities: "Sequence[Modality]", smiles: list[str], policy: ParsePolicy, n_jobs: int = 1
+) -> tuple[list[list[Any]], np.ndarray]:
+    """Return, for each modality, the inputs of its encoder as matrices of consecutive rows, and which rows are valid in all of them."""
+    matrices: list[list[Any]] = [[] for _ in modalities]
+    valid = []
+    for block in prepare_blocks(modalities, smiles, policy, n_jobs=n_jobs, block_size=_BLOCK):
+        valid.append(np.all([entries.valid for entries in block], axis=0))
+        for parts, modality, entries in zip(matrices, modalities, block, strict=True):
+            parts.append(modality.dense(entries.columns, np.arange(len(entries.reasons))))
+    return matrices, np.concatenate(valid)
+
+
 class _Part:
     """Computes one part per unique SMILES, and remembers the last list it was asked for."""
 
@@ -188,36 +218,20 @@ class _Part:
         return self._last[1]
 
 
-def _count_blocks(smiles: list[str], policy: ParsePolicy, n_jobs: int) -> _Blocks:
+def _count_blocks(kinds: Sequence[str], smiles: list[str], policy: ParsePolicy, n_jobs: int) -> _Blocks:
     from molbt.modalities.fingerprint import Fingerprint
 
-    blocks: dict[str, Block] = {}
-    valid = np.ones(len(smiles), dtype=bool)
-    for kind in COUNT_KINDS:
-        matrices, kind_valid = _prepared(Fingerprint(kinds=(kind,), width=COUNT_WIDTH, counts=True), smiles, policy, n_jobs)
-        blocks[kind] = sparse.csr_array(sparse.vstack(matrices, format="csr"), dtype=np.float32)
-        valid &= kind_valid
-    return blocks, valid
+    fingerprints = [Fingerprint(kinds=(kind,), width=COUNT_WIDTH, counts=True) for kind in kinds]
+    matrices, valid = input_matrices(fingerprints, smiles, policy, n_jobs)
+    stacked = [sparse.csr_array(sparse.vstack(parts, format="csr"), dtype=np.float32) for parts in matrices]
+    return dict(zip(kinds, stacked, strict=True)), valid
 
 
 def _descriptor_blocks(smiles: list[str], policy: ParsePolicy, n_jobs: int) -> _Blocks:
     from molbt.modalities.descriptors import Descriptors
 
-    matrices, valid = _prepared(Descriptors(), smiles, policy, n_jobs)
+    [matrices], valid = input_matrices([Descriptors()], smiles, policy, n_jobs)
     return {"descriptors": np.vstack(matrices).astype(np.float32)}, valid
-
-
-def _prepared(modality: "Modality", smiles: list[str], policy: ParsePolicy, n_jobs: int) -> tuple[list[Any], np.ndarray]:
-    """The matrices of consecutive chunks, one per process, and which rows are valid."""
-    size = max(-(-len(smiles) // max(n_jobs, 1)), 1)
-    chunks = [smiles[start : start + size] for start in range(0, len(smiles), size)] or [[]]
-    matrices, valid = zip(*Parallel(n_jobs=n_jobs)(delayed(_prepared_chunk)(modality, chunk, policy) for chunk in chunks), strict=True)
-    return list(matrices), np.concatenate(valid)
-
-
-def _prepared_chunk(modality: "Modality", smiles: list[str], policy: ParsePolicy) -> tuple[Any, np.ndarray]:
-    prepared = modality.prepare(smiles, policy)
-    return modality.dense(prepared.columns, np.arange(len(smiles))), prepared.valid
 
 
 def _embedding_blocks(name: str, embed: Embed) -> Callable[[list[str]], _Blocks]:

@@ -34,12 +34,13 @@ from molbt.errors import DataError, TrainingError
 from molbt.featurizer import MoleculeFeaturizer
 from molbt.model.checkpoint import from_pretrained
 from molbt.model.twin_model import TwinModel
+from molbt.predict.cross_validation import random_folds
 from molbt.predict.features import FeatureSet
 from molbt.predict.finetune_settings import FineTuning
 from molbt.predict.finetune_targets import Targets, mean_over_targets, prediction_losses
 from molbt.predict.finetuned_network import FineTunedNetwork
 from molbt.predict.linear_output import LinearOutput
-from molbt.predict.replicates import molecule_folds
+from molbt.predict.replicates import molecule_numbers
 from molbt.predict.targets import naming
 from molbt.training.batches import GlobalBatch, SampleStore
 from molbt.training.hardware import Hardware
@@ -73,10 +74,12 @@ class FineTuned:
     folds : list of (ndarray, ndarray)
         Rows learned from and rows held out in validation.
     held_out : ndarray of shape (n, targets), float64
-        Predictions of the rows held out, NaN elsewhere. One half of the rows is predicted by the course that is best for the other half,
-        so that no prediction gains from the choice.
+        Predictions of the rows held out, NaN elsewhere. One half of the molecules is predicted by the course that is best for the other
+        half, so that no prediction gains from the choice.
     labels : ndarray of shape (n, targets), float64
         What it learned from.
+    molecules : ndarray of shape (n,), int64
+        Which molecule each row is.
     settings : FineTuning
     """
 
@@ -87,6 +90,7 @@ class FineTuned:
     folds: list[tuple[np.ndarray, np.ndarray]]
     held_out: np.ndarray
     labels: np.ndarray
+    molecules: np.ndarray
     settings: FineTuning
 
 
@@ -149,8 +153,8 @@ class _Training:
         self.settings, self.random_state, self.seed = settings, random_state, mix_words(random_state, "fine-tuning")
         self.hardware = Hardware.resolve(TrainerConfig(device=featurizer.device, precision="fp32"))
         self.device = torch.device(self.hardware.device)
-        frozen = featurizer.transform(smiles)
-        self.frozen = FeatureSet("embedding", {"embedding": frozen}, ~np.isnan(frozen).all(axis=1))
+        frozen, self.molecules = featurizer.transform(smiles), molecule_numbers(smiles)
+        self.frozen = FeatureSet("embedding", {"embedding": frozen}, ~np.isnan(frozen).all(axis=1), self.molecules)
         self.rows = np.flatnonzero(self.frozen.valid & np.isfinite(labels).any(axis=1))
         # The entries of the columns are the distinct SMILES of the usable rows.
         numbers, unique = pd.factorize(np.array([str(smiles[row]) for row in self.rows], dtype=object))
@@ -176,22 +180,22 @@ class _Training:
             of_rows = prediction_losses(predictions, self.labels[rows], list(self.task_types.values()), spreads)
             losses = dict(zip(courses, mean_over_targets(of_rows).tolist(), strict=True))
             epochs = min(courses, key=losses.__getitem__)
-            for half in (0, 1):
-                chosen = int(mean_over_targets(of_rows[:, 1 - half :: 2]).argmin())
-                held_out[rows[half::2]] = predictions[chosen, half::2]
+            is_first = pd.factorize(self.molecules[rows])[0] % 2 == 0
+            for half in (is_first, ~is_first):
+                chosen = int(mean_over_targets(of_rows[:, ~half]).argmin())
+                held_out[rows[half]] = predictions[chosen, half]
         network = self._train(self.rows, epochs, told)
         progress("fine-tuning", total, total)
         heads = dict(zip(self.task_types, network.heads(), strict=True))
-        return FineTuned(network.twin.cpu().eval(), heads, epochs, losses, folds, held_out, self.labels, self.settings)
+        return FineTuned(network.twin.cpu().eval(), heads, epochs, losses, folds, held_out, self.labels, self.molecules, self.settings)
 
     def _folds(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Rows learned from and held out, all rows of a molecule on one side; none where there are too few for a choice."""
-        smiles = [self.smiles[row] for row in self.rows]
         is_single = len(self.task_types) == 1
         task_type = next(iter(self.task_types.values())) if is_single else "regression"
         labels = self.labels[self.rows, 0] if is_single else np.zeros(len(self.rows))
         try:
-            folds = molecule_folds(labels, smiles, task_type, _FOLDS, self.random_state)
+            folds = random_folds(labels, task_type, _FOLDS, self.random_state, self.molecules[self.rows])
         except DataError as error:
             logger.warning("the encoder stays as it is, because fine-tuning cannot be validated: %s", error)
             return []

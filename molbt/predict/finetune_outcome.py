@@ -4,10 +4,15 @@ import logging
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from molbt.data.identity import molecule_and_scaffold_hashes
+from molbt.data.seen_molecules import SeenMolecules
 from molbt.featurizer import MoleculeFeaturizer
 from molbt.model.checkpoint import find_model, read_config, save_pretrained
 from molbt.predict.calibration import FEWEST_ROWS, Calibration, calibrated
@@ -22,20 +27,24 @@ FINE_TUNED = "fine-tuned"
 
 logger = logging.getLogger(__name__)
 
-# The rows held out of one validation are divided in so many parts, to count the coverage of each by the others.
+# The molecules held out of one validation are divided in so many parts, to count the coverage of each by the others.
 _PARTS = 5
 
 
-def encoder_of(finetuned: FineTuned, start: MoleculeFeaturizer) -> MoleculeFeaturizer:
+def encoder_of(finetuned: FineTuned, start: MoleculeFeaturizer, smiles: Sequence[Any]) -> MoleculeFeaturizer:
     """Return a featurizer of the fine-tuned encoders, otherwise like the one that fine-tuning started from.
 
-    Their model lies in a temporary directory, which is deleted with the featurizer: a featurizer reads its weights from a path.
+    It has seen what that one had, and the labelled ones of these molecules. Their model lies in a temporary directory, which is
+    deleted with the featurizer: a featurizer reads its weights from a path.
     """
     directory = tempfile.mkdtemp(prefix="molbt-fine-tuned-")
-    before = read_config(find_model(start.model))
+    before, seen = read_config(find_model(start.model)), SeenMolecules.load(find_model(start.model))
     rows = int(np.isfinite(finetuned.labels).any(axis=1).sum())
     note = f"on {', '.join(finetuned.heads)}, {rows} labelled rows, {finetuned.epochs} epochs, from the weights {before['sha256'][:12]}"
     save_pretrained(finetuned.twin, directory, facts={**before["facts"], "fine_tuned": note})
+    if seen is not None:
+        labelled = [str(smiles[row]) for row in np.flatnonzero(np.isfinite(finetuned.labels).any(axis=1)).tolist()]
+        seen.joined(SeenMolecules.of_hashes([molecule_and_scaffold_hashes(labelled, start.policy_)])).save(Path(directory))
     featurizer = MoleculeFeaturizer(directory, output=start.output, on_invalid="nan", n_jobs=start.n_jobs, device=start.device).fit()
     weakref.finalize(featurizer, shutil.rmtree, directory, ignore_errors=True)
     return featurizer
@@ -50,7 +59,7 @@ def calibrations_of(finetuned: FineTuned) -> dict[str, Calibration]:
     found = {}
     part = np.empty(len(finetuned.labels), dtype=np.int64)
     for number, (_, held) in enumerate(finetuned.folds):
-        part[held] = number if len(finetuned.folds) > 1 else np.arange(len(held)) % _PARTS
+        part[held] = number if len(finetuned.folds) > 1 else pd.factorize(finetuned.molecules[held])[0] % _PARTS
     for (name, head), predicted, labels in zip(finetuned.heads.items(), finetuned.held_out.T, finetuned.labels.T, strict=True):
         known = np.isfinite(predicted) & np.isfinite(labels)
         if known.sum() < FEWEST_ROWS or head.constant_ is not None:

@@ -25,6 +25,7 @@ class FittedPredictor(BaseEstimator):
     """The part of ``Predictor`` that needs no labels; its attributes are set by ``Predictor.fit`` and ``Predictor.load``."""
 
     n_jobs: int
+    memory_limit: int | None
     heads_: dict[str, Head]
     targets_: list[str]
     units_: dict[str, str]
@@ -165,7 +166,8 @@ class FittedPredictor(BaseEstimator):
 
     def _built(self, X: Any, names: Sequence[str]) -> list[FeatureSet]:
         """The named features of molecules; parts that they share are computed once."""
-        smiles, builders = smiles_of(X), builders_with(list(dict.fromkeys(names)), self.featurizer_, n_jobs=self.n_jobs)
+        smiles, distinct = smiles_of(X), list(dict.fromkeys(names))
+        builders = builders_with(distinct, self.featurizer_, n_jobs=self.n_jobs, memory_limit=self.memory_limit)
         return [builders[name](smiles) for name in names]
 
     def target_named(self, target: str | None) -> str:

@@ -1,13 +1,14 @@
 """How several feature sets fare with the same head in the same folds."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from molbt.predict.cross_validation import fold_score
+from molbt.predict.cross_validation import fold_score, random_folds
 from molbt.predict.features import FeatureBuilder
 from molbt.predict.head import Head
-from molbt.predict.replicates import molecule_folds
+from molbt.predict.replicates import molecule_numbers
 from molbt.predict.targets import naming
 
 
@@ -32,22 +33,22 @@ def fold_scores(
     new_head : callable
         From a target and its labels to an unfitted head.
     n_splits, random_state : int
-        As in ``molecule_folds``.
+        As in ``random_folds``.
 
     Raises
     ------
     ConfigError, DataError
-        As ``molecule_folds`` and ``Head.fit`` do; the target is named.
+        As ``random_folds`` and ``Head.fit`` do; the target is named.
     """
     scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in labels}
     known = {name: np.flatnonzero(np.isfinite(column)) for name, column in labels.items()}
-    folds = {}
+    folds, molecules = {}, molecule_numbers(smiles)
     for name, rows in known.items():
         with naming(name):
-            task_type, molecules = new_head(name, labels[name]).task_type, [smiles[row] for row in rows.tolist()]
-            folds[name] = molecule_folds(labels[name][rows], molecules, task_type, n_splits, random_state)
+            task_type = new_head(name, labels[name]).task_type
+            folds[name] = random_folds(labels[name][rows], task_type, n_splits, random_state, molecules[rows])
     for features, builder in builders.items():
-        built = builder(smiles)
+        built = replace(builder(smiles), molecules=molecules)
         for name, rows in known.items():
             usable, y, values = built.rows(rows), labels[name][rows], []
             for train, test in folds[name]:

@@ -11,9 +11,10 @@ from molbt.errors import ConfigError
 from molbt.predict.features import FeatureSet
 from molbt.predict.kernel_head import Folds, KernelHead
 
-# Logarithms of the noise variance in signal variances, from labels that hardly vary to labels that are all noise. The likelihood can have
-# two maxima, so the best of a grid is refined rather than the first one found.
-_LOG_NOISES = np.linspace(np.log(1e-3), np.log(10.0), 19)
+# Logarithms of the noise variance in signal variances, from labels that were computed to labels that are all noise. The lower end keeps
+# equal rows invertible: with eigenvalues of some thousands it leaves float64 six digits. The likelihood can have two maxima, so the best of
+# a grid is refined rather than the first one found.
+_LOG_NOISES = np.linspace(np.log(1e-6), np.log(10.0), 33)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -37,6 +38,8 @@ class GaussianProcess(KernelHead):
     """
 
     name: ClassVar[str] = "gp"
+
+    max_rows: int = 5_000
 
     @property
     def noise_(self) -> float:

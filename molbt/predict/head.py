@@ -44,6 +44,8 @@ class Head(BaseEstimator, ABC):
 
     name: ClassVar[str]
     task_types: ClassVar[tuple[str, ...]] = TASK_TYPES
+    reads_stored: ClassVar[bool] = False
+    """Whether the head can learn from blocks that are kept in a file."""
 
     task_type: str = "regression"
     random_state: int = 0
@@ -171,5 +173,11 @@ class Head(BaseEstimator, ABC):
         if not self.supports(features):
             kinds = {name: "counts" if name in features.sparse_blocks else "dense" for name in features.blocks}
             raise ConfigError(f"the head {self.name!r} cannot use the features {features.name!r} with the blocks {kinds}; {self._remedy}")
+
+        if features.is_stored and not self.reads_stored:
+            raise ConfigError(
+                f"the head {self.name!r} holds its features in memory, and {features.name!r} were kept in a file to stay within the limit; "
+                "use the head lightgbm, or a higher limit (--memory-limit)"
+            )
 
     _remedy: ClassVar[str] = "use another head"

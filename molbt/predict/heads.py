@@ -12,6 +12,7 @@ from molbt.predict.head import TASK_TYPES, Head
 from molbt.predict.kernel_heads import DenseSVM, TanimotoSVM
 from molbt.predict.linear_heads import LogisticHead, RidgeHead
 from molbt.predict.neighbours import Neighbours
+from molbt.predict.prototypes import EuclideanPrototypes, MahalanobisPrototypes
 from molbt.predict.tanimoto_logistic import TanimotoLogistic
 
 HEADS: dict[str, type[Head]] = {
@@ -27,6 +28,8 @@ HEADS: dict[str, type[Head]] = {
         LogisticHead,
         DenseSVM,
         ForestHead,
+        EuclideanPrototypes,
+        MahalanobisPrototypes,
     )
 }
 

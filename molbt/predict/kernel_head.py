@@ -1,4 +1,5 @@
-"""What heads on kernels have in common: the share of the dense blocks and a setting, chosen by inner validation, and probabilities."""
+"""What heads on kernels have in common: a bound on rows, a share of the dense blocks and a setting chosen by inner validation, and
+probabilities."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -13,9 +14,11 @@ from sklearn.metrics import mean_squared_error, roc_auc_score
 
 from molbt.errors import ConfigError
 from molbt.predict.block_kernels import BlockKernels, Grams
+from molbt.predict.bounded_rows import bounded_rows, class_weights
 from molbt.predict.cross_validation import inner_folds
 from molbt.predict.features import FeatureSet
 from molbt.predict.head import Head, Trial
+from molbt.predict.tanimoto import row_parts
 
 Folds = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -32,6 +35,10 @@ class KernelHead(Head):
     probabilities by a sigmoid fitted on held-out decision values (Platt 1999). Without folds, or where that sigmoid would fall (held-out
     decisions worse than chance, which few rows can give), it is the plain logistic function.
 
+    A kernel between n rows has n² numbers, and fitting on it takes longer still. Beyond ``max_rows`` a head learns from that many rows,
+    drawn by ``bounded_rows`` (all rows of a rare class among them); the sigmoid weighs them so that probabilities are those of all rows.
+    ``n_train_`` is the number it learned from.
+
     Parameters
     ----------
     dense_shares : sequence of float in [0, 1]
@@ -39,6 +46,8 @@ class KernelHead(Head):
         choose.
     folds : int
         Inner folds, fewer when there are fewer rows (regression) or rows of the smaller class (classification).
+    max_rows : int
+        Most rows to learn from.
 
     Attributes
     ----------
@@ -50,6 +59,7 @@ class KernelHead(Head):
 
     dense_shares: Sequence[float] = (0.0, 0.15, 0.3, 0.5)
     folds: int = 5
+    max_rows: int = 10_000
 
     _candidates: ClassVar[str | None] = None
     """The parameter that lists the candidates of the head's own setting, if it has one."""
@@ -69,6 +79,8 @@ class KernelHead(Head):
         return chosen
 
     def fit_with_held_out(self, features: FeatureSet, y: np.ndarray, folds: Folds) -> np.ndarray:
+        if len(y) > self.max_rows:  # rows that it does not learn from are in the folds too
+            return super().fit_with_held_out(features, y, folds)
         rows, labels = self._training_rows(features, y)
         return self._values(self._fit_on(rows, labels, folds))
 
@@ -79,11 +91,18 @@ class KernelHead(Head):
                 f"the dense_shares of the head {self.name!r} must be numbers from 0 to 1, received {list(self.dense_shares)}; give such as "
                 "0 and 0.3"
             )
+        if self.max_rows < 2:
+            raise ConfigError(f"the head {self.name!r} learns from two rows or more, received max_rows {self.max_rows}; give such as 10000")
 
     def _fit(self, features: FeatureSet, y: np.ndarray) -> None:
-        self._fit_on(features, y, inner_folds(y, self.task_type, self.folds, self.random_state))
+        weights = None
+        if len(y) > self.max_rows:
+            kept = bounded_rows(y, self.task_type, self.max_rows, self.random_state)
+            weights = class_weights(y, kept) if self.task_type == "classification" else None
+            features, y, self.n_train_ = features.rows(kept), y[kept], len(kept)
+        self._fit_on(features, y, inner_folds(y, self.task_type, self.folds, self.random_state, features.molecules), weights)
 
-    def _fit_on(self, features: FeatureSet, y: np.ndarray, folds: Folds) -> np.ndarray:
+    def _fit_on(self, features: FeatureSet, y: np.ndarray, folds: Folds, weights: np.ndarray | None = None) -> np.ndarray:
         """Choose and fit; return the held-out decision values of the choice, NaN without folds."""
         is_regression = self.task_type == "regression"
         self._centre, self._spread = (float(y.mean()), float(y.std())) if is_regression else (0.0, 1.0)
@@ -93,13 +112,16 @@ class KernelHead(Head):
         decisions = self._choose(grams, targets, folds)
         self._sigmoid: LogisticRegression | None = None
         if not is_regression and folds:
-            sigmoid = LogisticRegression(C=1e3).fit(decisions[:, None], y)
+            sigmoid = LogisticRegression(C=1e3).fit(decisions[:, None], y, sample_weight=weights)
             self._sigmoid = sigmoid if sigmoid.coef_[0, 0] > 0 else None
         self._machine = self._new_machine(grams.blend(self.dense_share_), targets, self.setting_)
         return decisions
 
     def _predict(self, features: FeatureSet) -> np.ndarray:
-        return self._values(self._decide(self._machine, self._kernels.between(features).blend(self.dense_share_)))
+        # In parts: the kernel to the training rows need not fit into memory.
+        parts = row_parts(features.n_rows, self._kernels.n_rows)
+        kernels = (self._kernels.between(features.rows(np.arange(part.start, part.stop))).blend(self.dense_share_) for part in parts)
+        return self._values(np.concatenate([self._decide(self._machine, kernel) for kernel in kernels]))
 
     def _values(self, decisions: np.ndarray) -> np.ndarray:
         """Labels or probabilities from decision values."""

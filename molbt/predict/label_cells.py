@@ -2,14 +2,16 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from molbt.errors import DataError, ShapeError
+from molbt.predict.units import in_unit, known_unit
 
 CLASS_WORDS = {
     "active": 1.0, "inactive": 0.0, "true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "positive": 1.0, "negative": 0.0,
@@ -32,7 +34,7 @@ _RELATIONS = {
     ">=": ">=",
     "≥": ">=",
 }
-_CELL = re.compile(r"(?P<relation>[<>=~≈≤≥]*)\s*(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
+_CELL = re.compile(r"(?P<relation>[<>=~≈≤≥]*)\s*(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(?P<unit>[A-Za-zµμ][A-Za-zµμ/]*)?")
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
@@ -48,6 +50,8 @@ class Cells:
         ``=``, ``~``, ``<``, ``<=``, ``>`` or ``>=``: how the truth relates to the number.
     is_word : ndarray of shape (n,), bool
         Whether the cell names a class in words (or is a truth value of a typed column).
+    units : list of n str
+        The unit that stands in the cell (``5 uM``), as ``molbt.predict.units`` spells it, or ``""``.
     problems : list of n str
         Why a cell cannot be read, or ``""``; also ``""`` for an empty cell.
     """
@@ -55,6 +59,7 @@ class Cells:
     values: np.ndarray
     relations: np.ndarray
     is_word: np.ndarray
+    units: list[str]
     problems: list[str]
 
     @property
@@ -70,7 +75,7 @@ def read_cells(column: Sequence[Any], relations: Sequence[Any] | None = None) ->
     Parameters
     ----------
     column : sequence of n str, numbers, truth values or missing values
-        A cell may begin with a relation: ``>10000``, ``<= 5``, ``~3.2``.
+        A cell may begin with a relation: ``>10000``, ``<= 5``, ``~3.2``; and end with a unit of concentration: ``5 uM``.
     relations : sequence of n str or missing values, optional
         Relations of their own column, for cells that have none in them; empty means ``=``.
 
@@ -82,13 +87,49 @@ def read_cells(column: Sequence[Any], relations: Sequence[Any] | None = None) ->
     if relations is not None and len(relations) != len(column):
         raise ShapeError(f"expected one relation for each of {len(column)} labels, received {len(relations)}")
     n = len(column)
-    values, found, is_word, problems = np.full(n, np.nan), np.full(n, "=", dtype="<U2"), np.zeros(n, dtype=bool), [""] * n
+    values, found, is_word = np.full(n, np.nan), np.full(n, "=", dtype="<U2"), np.zeros(n, dtype=bool)
+    units, problems = [""] * n, [""] * n
     for row, (cell, beside) in enumerate(zip(column, relations if relations is not None else [""] * n, strict=True)):
         try:
-            values[row], found[row], is_word[row] = _read(cell, beside)
+            values[row], found[row], is_word[row], units[row] = _read(cell, beside)
         except DataError as error:
             problems[row] = str(error)
-    return Cells(values, found, is_word, problems)
+    return Cells(values, found, is_word, units, problems)
+
+
+def in_one_unit(cells: Cells, unit: str | None, name: str) -> Cells:
+    """Return the cells with their values in one unit, and none beside them.
+
+    Parameters
+    ----------
+    cells : Cells
+    unit : str or None
+        What numbers without a unit are in.
+    name : str
+        Of the column, for messages.
+
+    Raises
+    ------
+    DataError
+        If cells have a unit and the one they are to be in is not known, or a molar mass would be needed to convert them.
+    """
+    rows = [row for row, found in enumerate(cells.units) if found]
+    if not rows:
+        return cells
+    values = cells.values.copy()
+    for row in rows:
+        converted = in_unit(values[row], cells.units[row], unit)
+        if converted is None:
+            counts = Counter(cells.units[row] for row in rows)
+            said = ", ".join(f"{found} in {number:,} rows" for found, number in counts.items())
+            bare = int(np.isfinite(cells.values).sum()) - len(rows)
+            raise DataError(
+                f"column {name!r} has units in its cells ({said}; {bare:,} numbers have none), which cannot be brought to "
+                f"{unit or 'one, because none is named'}, as in row {row} ({cells.values[row]:g} {cells.units[row]}); name the unit that "
+                f"numbers without one are in, such as --target-unit {counts.most_common(1)[0][0]}, or split the column"
+            )
+        values[row] = converted
+    return replace(cells, values=values, units=[""] * len(values))
 
 
 def flipped(relations: np.ndarray) -> np.ndarray:
@@ -96,21 +137,22 @@ def flipped(relations: np.ndarray) -> np.ndarray:
     return np.array([_FLIPPED.get(relation, relation) for relation in relations.tolist()], dtype="<U2")
 
 
-def _read(cell: Any, beside: Any) -> tuple[float, str, bool]:
-    """The number, relation and kind of one cell; DataError with the reason where there is none."""
+def _read(cell: Any, beside: Any) -> tuple[float, str, bool, str]:
+    """The number, relation, kind and unit of one cell; DataError with the reason where there is none."""
     if isinstance(cell, bool | np.bool_):
-        return float(cell), "=", True
+        return float(cell), "=", True, ""
     text = "" if cell is None or cell is pd.NA or cell is pd.NaT else str(cell).strip()
     word = text.casefold()
     if word in _MISSING:
-        return math.nan, "=", False
+        return math.nan, "=", False, ""
     if word in CLASS_WORDS:
-        return CLASS_WORDS[word], "=", True
+        return CLASS_WORDS[word], "=", True, ""
     match = _CELL.fullmatch(text)
     number = float(match["number"]) if match else math.nan
-    if match is None or not math.isfinite(number):
+    unit = known_unit(match["unit"] or "") if match else ""
+    if match is None or not math.isfinite(number) or unit is None:
         raise DataError(f"{text[:40]!r} is no finite number such as 1200 or >10, and no class word such as active")
     relation = match["relation"] or ("" if beside is None or beside is pd.NA or beside != beside else str(beside).strip())
     if relation not in _RELATIONS:
         raise DataError(f"unknown relation {relation[:10]!r}")
-    return number, _RELATIONS[relation], False
+    return number, _RELATIONS[relation], False, unit

@@ -81,6 +81,14 @@ class LabelPolicy:
     def has_threshold(self) -> bool:
         return self.active_above is not None or self.active_below is not None
 
+    def summary(self) -> str:
+        """Return it in words: ``as measured; bounds drop; replicates median; conflicts drop``."""
+        scale = "as measured" if self.scale == "none" else f"{self.scale} from {self.unit or 'numbers'}"
+        threshold = {"above": self.active_above, "below": self.active_below}
+        classes = "".join(f"; active at or {side} {value:g}" for side, value in threshold.items() if value is not None)
+        spread = "" if self.max_spread is None else f" beyond {self.max_spread:g}"
+        return f"{scale}{classes}; bounds {self.censored}; replicates {self.duplicates}; conflicts{spread} {self.conflicts}"
+
     def spread_limit(self, labels: np.ndarray) -> float:
         """Return the largest spread of replicates that is no conflict, given all labels: ``max_spread``, or its default."""
         if self.max_spread is not None:

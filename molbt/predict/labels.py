@@ -2,7 +2,8 @@
 
 Every row keeps its place: a row without a label says why. In order:
 
-1. **Read.** Numbers, class words, bounds (``>10000``) and approximate values (``~3``, which count as measured); see `label_cells`.
+1. **Read.** Numbers, class words, bounds (``>10000``) and approximate values (``~3``, which count as measured); see `label_cells`. Cells
+   with a unit (``5 uM``) are brought to that of the policy, which numbers without one are in; where it names none they are refused.
 2. **Convert.** Units and logarithms; a bound turns round where the sign does. Zero and negative numbers have no logarithm.
 3. **Classify**, where there is a threshold. A bound is used where it decides the class: >10 µM is inactive at a threshold of 1 µM.
 4. **Bounds that are left** are dropped, or taken as measured, as the policy says.
@@ -21,7 +22,7 @@ from rdkit.Chem import Descriptors
 
 from molbt.data.molecules import ParsePolicy, parse_molecules
 from molbt.errors import DataError, ShapeError
-from molbt.predict.label_cells import Cells, flipped, read_cells
+from molbt.predict.label_cells import Cells, flipped, in_one_unit, read_cells
 from molbt.predict.label_policy import LabelPolicy
 from molbt.predict.replicates import measured_molecules, replicate_groups
 from molbt.predict.units import Conversion
@@ -144,14 +145,15 @@ def make_labels(
     Raises
     ------
     DataError
-        If no label is left, or classes were asked for and there are other numbers and no threshold.
+        If no label is left, classes were asked for and there are other numbers and no threshold, or cells have units that cannot be
+        brought to one.
     ShapeError
         If the lengths differ.
     """
     policy = policy or LabelPolicy()
     if len(smiles) != len(column):
         raise ShapeError(f"expected one cell of {name!r} for each of {len(smiles)} molecules, received {len(column)}")
-    cells = read_cells(column, relations)
+    cells = in_one_unit(read_cells(column, relations), policy.unit, name)
     rows = _Rows(cells)
     task_type = _task_type(cells, policy)
     if task_type == "regression" or policy.has_threshold:

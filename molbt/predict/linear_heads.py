@@ -26,7 +26,7 @@ class _LinearHead(Head):
         self._scaler = BlockScaler().fit(features)
         matrix = self._scaler.transform(features).matrix()
         model, (parameter, values) = self._candidates()
-        folds = inner_folds(y, self.task_type, self.folds, self.random_state)
+        folds = inner_folds(y, self.task_type, self.folds, self.random_state, features.molecules)
         if not folds:
             self._model = model.set_params(**{parameter: values[len(values) // 2]}).fit(matrix, y)
             return

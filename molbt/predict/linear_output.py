@@ -67,7 +67,7 @@ class LinearOutput(Head):
             coefficients, intercept, self.penalty_ = ridge.coef_, float(ridge.intercept_), float(ridge.alpha_) / len(y)
         else:
             self.centre_, self.spread_ = float(np.log(y.sum() / (1 - y).sum())), 1.0
-            folds = inner_folds(y, self.task_type, _FOLDS, self.random_state)
+            folds = inner_folds(y, self.task_type, _FOLDS, self.random_state, features.molecules)
             model = LogisticRegression(C=_COSTS[len(_COSTS) // 2], class_weight="balanced", max_iter=2_000)
             if folds:
                 search = GridSearchCV(model, {"C": _COSTS}, scoring="neg_log_loss", cv=folds, error_score="raise")

@@ -1,6 +1,7 @@
 """A predictor: fitted heads together with the features they need, from SMILES to predictions."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,24 +9,21 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from molbt.data.corpus import Progress
-from molbt.errors import CheckpointError, ConfigError, ShapeError
+from molbt.errors import CheckpointError, ConfigError
 from molbt.featurizer import MoleculeFeaturizer, smiles_of
 from molbt.predict.applicability import Applicability
 from molbt.predict.calibration import CROSS, Calibration, check_calibration, fit_calibrated
-from molbt.predict.encoder_part import builders_with, encoder_for
+from molbt.predict.compared_predictor import ComparedPredictor
 from molbt.predict.finetune import FineTuned, fine_tune
-from molbt.predict.finetune_outcome import calibrations_of, encoder_of, held_out_scores
+from molbt.predict.finetune_outcome import calibrations_of, encoder_of
 from molbt.predict.finetune_settings import FineTuning
-from molbt.predict.fitted_predictor import FittedPredictor
-from molbt.predict.fold_scores import fold_scores
 from molbt.predict.head import Head
-from molbt.predict.heads import build_head
+from molbt.predict.replicates import molecule_numbers
 from molbt.predict.saved_predictor import read_predictor, write_predictor
-from molbt.predict.search import SearchResult, search_head
-from molbt.predict.targets import infer_task_type, naming, target_columns
+from molbt.predict.targets import naming, target_columns
 
 
-class Predictor(FittedPredictor):
+class Predictor(ComparedPredictor):
     """From SMILES to predictions of one or several targets, with a head for each.
 
     Parameters
@@ -54,6 +52,9 @@ class Predictor(FittedPredictor):
     random_state, n_jobs : int
     device : str
         Of the encoder: ``"auto"``, ``"cpu"``, ``"cuda"``, …
+    memory_limit : int, optional
+        Bytes for features. Dense ones that take more are kept in a file of the cache directory, from which the head ``lightgbm`` learns
+        batch by batch, and becomes the same as from memory. Counts are held in memory: those that take more are refused.
 
     Attributes
     ----------
@@ -97,6 +98,7 @@ class Predictor(FittedPredictor):
         random_state: int = 0,
         n_jobs: int = 1,
         device: str = "auto",
+        memory_limit: int | None = None,
     ) -> None:
         self.head = head
         self.head_parameters = head_parameters
@@ -110,6 +112,7 @@ class Predictor(FittedPredictor):
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.device = device
+        self.memory_limit = memory_limit
 
     def fit(self, X: Any, y: Any, *, units: Mapping[str, str | None] | None = None, progress: Progress | None = None) -> Self:
         """Learn from SMILES and labels.
@@ -151,6 +154,7 @@ class Predictor(FittedPredictor):
             self.featurizer_ = self._new_encoder([self.features])
         self.targets_, self.features_ = targets, self.features if self.finetuned_ is None else "embedding"
         self._features, compared = self._built(smiles, [self.features_, self._compared if self.applicability else self.features_])
+        self._features = replace(self._features, molecules=molecule_numbers(smiles))
         self.refused_ = ~self._features.valid
         self.calibrations_: dict[str, Calibration] = {}
         if self.finetuned_ is None:
@@ -163,103 +167,6 @@ class Predictor(FittedPredictor):
         self.units_ = {name: unit for name, unit in units.items() if unit}
         self._is_matrix = np.ndim(y) == 2
         return self
-
-    def compare_finetuned(self, X: Any) -> dict[str, dict[str, float]]:
-        """Return, for each target, the score of fine-tuning in its validation beside those of frozen features, on the same rows.
-
-        RMSE for regression, ROC AUC for classification, of the network (``fine-tuned``), of the named head on the named features, and of
-        ``tanimoto_svm`` on counts. Each learned from the same rows and predicts the same others.
-
-        Parameters
-        ----------
-        X
-            As it was given to ``fit``.
-
-        Raises
-        ------
-        ConfigError
-            If this predictor was not fine-tuned in this process, or in so few rows that nothing was validated.
-        ShapeError
-            If there are more or fewer molecules than in ``fit``.
-        """
-        check_is_fitted(self, "heads_")
-        finetuned, smiles = getattr(self, "finetuned_", None), smiles_of(X)
-        if finetuned is None or not finetuned.folds:
-            raise ConfigError("expected a predictor with a validated fine-tuning, received another; fit it with finetune=True on more rows")
-        if len(smiles) != len(finetuned.labels):
-            raise ShapeError(f"expected the {len(finetuned.labels)} molecules given to fit, received {len(smiles)}")
-        columns = dict(zip(self.targets_, finetuned.labels.T, strict=True))
-        builders = builders_with(list({self.features: 0, "counts": 0}), self._new_encoder([self.features]), n_jobs=self.n_jobs)
-        return held_out_scores(
-            finetuned,
-            {
-                f"{self.head} on {self.features}": (builders[self.features](smiles), lambda name: self._new_head(name, columns[name])),
-                "tanimoto_svm on counts": (
-                    builders["counts"](smiles),
-                    lambda name: build_head("tanimoto_svm", self.heads_[name].task_type, random_state=self.random_state),
-                ),
-            },
-        )
-
-    def search(self, X: Any, y: Any, *, n_trials: int = 30, seconds: float | None = None) -> SearchResult:
-        """Search the head's parameters for one target by inner validation, and take them over for ``fit``.
-
-        Needs Optuna (``pip install molbt[hpo]``). What was given as ``head_parameters`` gives way to what is found; nothing changes where
-        no trial beats the head's defaults. Folds of the same rows look a little better afterwards than new molecules will.
-
-        Parameters
-        ----------
-        X, y
-            As for ``fit``, with one target.
-        n_trials, seconds
-            The budget: see ``molbt.predict.search.search_head``.
-
-        Raises
-        ------
-        ConfigError
-            If there are several targets, the predictor is to be fine-tuned, or the head has nothing to search for.
-        """
-        smiles = smiles_of(X)
-        targets, labels = target_columns(y, len(smiles))
-        if len(targets) > 1 or self.finetune:
-            raise ConfigError(
-                f"a search is for the head of one target, received {', '.join(targets)}; search one target, without fine-tuning"
-            )
-        task_type = self._task_type_of(targets[0], labels[:, 0])
-        built = builders_with([self.features], self._new_encoder([self.features]), n_jobs=self.n_jobs)[self.features](smiles)
-        budget: dict[str, Any] = {"n_trials": n_trials, "seconds": seconds}
-        found = search_head(self.head, built, labels[:, 0], task_type, random_state=self.random_state, n_jobs=self.n_jobs, **budget)
-        if found.parameters:
-            self.head_parameters = {**(self.head_parameters or {}), **found.parameters}
-        return found
-
-    def cross_validate(self, X: Any, y: Any, *, features: Sequence[str], n_splits: int = 5) -> dict[str, dict[str, np.ndarray]]:
-        """Return, for each target and each of several feature sets, the head's score in each fold of the same random folds.
-
-        RMSE for regression, ROC AUC for classification; NaN where a fold has too few usable rows. All rows of a molecule are in the same
-        fold (`molecule_folds`). So a user sees whether the encoder earns its place on their data before any prediction is made.
-
-        Parameters
-        ----------
-        X, y
-            As for ``fit``.
-        features : sequence of str
-            Names as in the parameter ``features``.
-        n_splits : int
-            Lowered to the number of labelled molecules, or of molecules of the smaller class.
-
-        Raises
-        ------
-        ConfigError
-            If fewer than two folds were asked for.
-        DataError
-            If a target has fewer than three labelled molecules, or fewer than two of a class.
-        """
-        smiles = smiles_of(X)
-        targets, labels = target_columns(y, len(smiles))
-        builders = builders_with(features, self._new_encoder(features), n_jobs=self.n_jobs)
-        columns = dict(zip(targets, labels.T, strict=True))
-        return fold_scores(columns, smiles, builders, self._new_head, n_splits=n_splits, random_state=self.random_state)
 
     def save(self, directory: str | Path, *, facts: dict[str, Any] | None = None) -> Path:
         """Write the predictor into a new or empty directory, its encoder included, and return the directory.
@@ -302,8 +209,9 @@ class Predictor(FittedPredictor):
         content, heads, calibrations, applicability, model = read_predictor(Path(directory), n_jobs=n_jobs)
         first, types = next(iter(heads.values())), {name: head.task_type for name, head in heads.items()}
         finetune = content.get("finetune") or False
+        named: dict[str, Any] = {} if finetune else {"head": first.name}
         predictor = cls(
-            **({} if finetune else {"head": first.name}),
+            **named,
             head_parameters=content["head_parameters"] or None,
             features=content["features"],
             model=model,
@@ -339,11 +247,13 @@ class Predictor(FittedPredictor):
                 "fine-tuning is calibrated on the rows that its validation holds out, received "
                 f"calibration={self.calibration!r}; use 'cross' or None (--calibrate cross or none)"
             )
+        if self.memory_limit is not None:
+            raise ConfigError("fine-tuning holds its features in memory, received a memory_limit; leave one of them out (--memory-limit)")
         if self.model is None:
             raise ConfigError("fine-tuning needs an encoder to start from, received no model; pass model='runs/a' (--model runs/a)")
         start = MoleculeFeaturizer(self.model, output=self.layer, on_invalid="nan", n_jobs=self.n_jobs, device=self.device).fit()
         finetuned = fine_tune(start, smiles, labels, task_types, settings=settings, random_state=self.random_state, progress=progress)
-        self.featurizer_ = encoder_of(finetuned, start)
+        self.featurizer_ = encoder_of(finetuned, start, smiles)
         return finetuned
 
     def _fit_heads(self, heads: Mapping[str, Head], labels: np.ndarray, smiles: Sequence[Any]) -> np.ndarray:
@@ -356,17 +266,3 @@ class Predictor(FittedPredictor):
             if fitted.calibration is not None:
                 self.calibrations_[name] = fitted.calibration
         return np.column_stack(learned)
-
-    def _task_type_of(self, target: str, labels: np.ndarray) -> str:
-        task_type = self.task_type.get(target, "auto") if isinstance(self.task_type, dict) else self.task_type
-        return infer_task_type(labels) if task_type == "auto" else task_type
-
-    def _new_head(self, target: str, labels: np.ndarray) -> Head:
-        parameters = self.head_parameters or {}
-        reserved = sorted({"name", "task_type", "random_state", "n_jobs"} & set(parameters))
-        if reserved:
-            raise ConfigError(f"expected parameters of the head's own, received {', '.join(reserved)}; set it for the predictor")
-        return build_head(self.head, self._task_type_of(target, labels), random_state=self.random_state, n_jobs=self.n_jobs, **parameters)
-
-    def _new_encoder(self, names: Sequence[str]) -> MoleculeFeaturizer | None:
-        return encoder_for(names, self.model, layer=self.layer, n_jobs=self.n_jobs, device=self.device)

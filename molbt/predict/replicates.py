@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from molbt.data.identity import identity_hashes
+from molbt.data.isolation import map_rows
 from molbt.data.molecule_groups import rows_by
 from molbt.data.molecules import ParsePolicy, canonical_smiles, parse_molecules
 from molbt.predict.cross_validation import random_folds
@@ -24,7 +25,7 @@ def measured_molecules(smiles: Sequence[object]) -> list[str]:
         ``""`` where the molecule cannot be read, or where no other row has its connectivity: it has no replicate.
     """
     texts = _texts(smiles)
-    hashes = identity_hashes(texts, ParsePolicy())
+    hashes = map_rows(identity_hashes, texts, ParsePolicy())
     repeated = np.flatnonzero(pd.Series(hashes).duplicated(keep=False).to_numpy() & (hashes != 0))
     molecules = [""] * len(texts)
     mols = parse_molecules([texts[row] for row in repeated], ParsePolicy(standardise="neutral"))
@@ -39,13 +40,20 @@ def replicate_groups(molecules: Sequence[str], rows: np.ndarray) -> list[list[in
     return [[int(rows[place]) for place in places] for molecule, places in groups.items() if molecule and len(places) > 1]
 
 
+def molecule_numbers(smiles: Sequence[object]) -> np.ndarray:
+    """Return which molecule each row is: ``(n,)`` int64, equal for rows of the same connectivity, from 0 in the order of first rows.
+
+    Salts, charges and stereochemistry do not count (``molbt.data.identity``). What cannot be read stands for itself.
+    """
+    hashes = map_rows(identity_hashes, _texts(smiles), ParsePolicy())
+    keys = [int(key) or -row for row, key in enumerate(hashes, 1)]
+    return pd.factorize(np.array(keys, dtype=object))[0].astype(np.int64)
+
+
 def molecule_folds(
     labels: np.ndarray, smiles: Sequence[object], task_type: str, n_splits: int, random_state: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return train and test positions of each fold: ``random_folds`` of the distinct molecules, all rows of one on the same side.
-
-    Molecules are told apart by their connectivity (``molbt.data.identity``): salts, charges and stereochemistry do not count. Where every
-    molecule stands once, these are the folds of ``random_folds``. A class is that of a molecule's first row.
+    """Return train and test positions of each fold: ``random_folds`` of the distinct molecules, as ``molecule_numbers`` tells them apart.
 
     Parameters
     ----------
@@ -58,14 +66,9 @@ def molecule_folds(
     Raises
     ------
     ConfigError, DataError
-        As in ``random_folds``, for molecules in the place of rows.
+        As in ``random_folds``.
     """
-    hashes = identity_hashes(_texts(smiles), ParsePolicy())
-    keys = [int(key) or -row for row, key in enumerate(hashes, 1)]  # what cannot be read stands for itself
-    molecule, _ = pd.factorize(np.array(keys, dtype=object))
-    first = np.unique(molecule, return_index=True)[1]
-    folds = random_folds(labels[first], task_type, n_splits, random_state)
-    return [(np.flatnonzero(np.isin(molecule, train)), np.flatnonzero(np.isin(molecule, test))) for train, test in folds]
+    return random_folds(labels, task_type, n_splits, random_state, molecule_numbers(smiles))
 
 
 def _texts(smiles: Sequence[object]) -> list[str]:

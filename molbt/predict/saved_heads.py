@@ -103,6 +103,8 @@ def write_head(head: Head, features: FeatureSet, y: np.ndarray, directory: Path)
     is_refitted = head.constant_ is None and not isinstance(head, LightGBM | LinearOutput)
     if is_refitted:
         write_array(directory / "head.y.npy", np.asarray(y, dtype=np.float64)[used])
+        if features.molecules is not None:  # they decide the folds that probabilities are fitted on
+            write_array(directory / "head.molecules.npy", features.molecules[used])
     for name, block in features.rows(used if is_refitted else checked).blocks.items():
         write_block(block, directory, f"head.block.{name}")
     members = head.members_ if isinstance(head, Automatic) and head.constant_ is None else {}
@@ -158,7 +160,8 @@ def _read_head(known: HeadDescription, files: VerifiedFiles, n_jobs: int) -> Hea
     else:
         head = build_head(known.name, known.task_type, random_state=known.random_state, n_jobs=n_jobs, **known.parameters)
     blocks = {name: read_block(files, f"head.block.{name}", width) for name, width in known.widths.items()}
-    features = FeatureSet("stored", blocks, np.ones(next(iter(blocks.values())).shape[0], dtype=bool))
+    molecules = files.array("head.molecules.npy") if "head.molecules.npy" in known.sha256 else None
+    features = FeatureSet("stored", blocks, np.ones(next(iter(blocks.values())).shape[0], dtype=bool), molecules)
     _mark_as_fitted(head, known)
     if known.constant is None:
         _restore(head, known, features, files)

@@ -7,7 +7,7 @@ import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import lightgbm
 import numpy as np
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from molbt import __version__
 from molbt.config_text import describe_problems
 from molbt.data.files import atomic_write, new_directory, sha256_of
+from molbt.data.json_files import read_json
 from molbt.errors import CheckpointError
 from molbt.featurizer import MoleculeFeaturizer
 from molbt.model.checkpoint import find_model
@@ -31,8 +32,8 @@ from molbt.predict.saved_heads import Sha256, read_head, write_head
 FORMAT = "molbt.predictor"
 FORMAT_VERSION = 2
 
-_MODEL_FILES = ("config.json", "model.safetensors", "README.md")
-_MAX_DESCRIPTION_BYTES = 8 << 20
+_ModelFile = Literal["config.json", "model.safetensors", "README.md", "seen_molecules.npy", "seen_scaffolds.npy"]
+_MODEL_FILES = get_args(_ModelFile)
 
 
 class _Target(BaseModel):
@@ -59,7 +60,7 @@ class _Description(BaseModel):
     calibration: Literal["cross"] | float | None
     targets: Annotated[list[_Target], Field(min_length=1)]
     is_matrix: bool
-    model_sha256: dict[Literal["config.json", "model.safetensors", "README.md"], Sha256] | None
+    model_sha256: dict[_ModelFile, Sha256] | None
     versions: dict[str, str]
     applicability: ApplicabilityDescription | None
     finetune: dict[str, Any] | None = None
@@ -129,7 +130,7 @@ def write_predictor(
             "features": predictor.features_,
             "layer": encoder.output if encoder is not None else "embedding",
             "targets": targets,
-            "model_sha256": _copy_model(encoder, temporary / "model") if encoder is not None else None,
+            "model_sha256": copy_model(encoder, temporary / "model") if encoder is not None else None,
             "applicability": predictor.applicability_.save(temporary) if predictor.applicability_ is not None else None,
             **settings,
         }
@@ -154,7 +155,7 @@ def read_predictor(directory: Path, *, n_jobs: int = 1) -> SavedPredictor:
             calibrations[target["name"]] = Calibration.load(target["calibration"], place)
     model = directory / "model" if content["model_sha256"] is not None else None
     if model is not None:
-        _check_model(model, content["model_sha256"])
+        check_model(model, content["model_sha256"])
     applicability = Applicability.load(content["applicability"], directory) if content["applicability"] is not None else None
     return SavedPredictor(content, heads, calibrations, applicability, model)
 
@@ -164,7 +165,7 @@ def _head_directory(directory: Path, number: int) -> Path:
     return directory / "heads" / str(number)
 
 
-def _copy_model(featurizer: MoleculeFeaturizer, directory: Path) -> dict[str, str]:
+def copy_model(featurizer: MoleculeFeaturizer, directory: Path) -> dict[str, str]:
     """Copy the encoder of a fitted featurizer and return the SHA-256 of its files.
 
     Raises
@@ -183,7 +184,7 @@ def _copy_model(featurizer: MoleculeFeaturizer, directory: Path) -> dict[str, st
     return sha256
 
 
-def _check_model(directory: Path, sha256: Mapping[str, str]) -> None:
+def check_model(directory: Path, sha256: Mapping[str, str]) -> None:
     """Raise CheckpointError unless the copied encoder is whole."""
     for name, expected in sha256.items():
         if not (directory / name).is_file():
@@ -211,13 +212,8 @@ def read_description(directory: Path) -> dict[str, Any]:
     path = directory / "predictor.json"
     if not path.is_file():
         raise CheckpointError(f"expected a predictor at {directory}, found no predictor.json; make one with: molbt fit FILE -o {directory}")
-    if path.stat().st_size > _MAX_DESCRIPTION_BYTES:
-        raise CheckpointError(f"{path} has {path.stat().st_size} bytes; a predictor's description has at most {_MAX_DESCRIPTION_BYTES}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}); copy it again or fit the predictor anew") from error
-    if not isinstance(content, dict) or (content.get("format"), content.get("format_version")) != (FORMAT, FORMAT_VERSION):
+    content = read_json(path, remedy="copy it again or fit the predictor anew")
+    if (content.get("format"), content.get("format_version")) != (FORMAT, FORMAT_VERSION):
         raise CheckpointError(f"{path} is not of format {FORMAT} {FORMAT_VERSION}; fit the predictor anew with this version of molbt")
     if content.pop("sha256", None) != _digest(content):
         raise CheckpointError(f"{path} is damaged: it does not match its checksum; copy it again or fit the predictor anew")

@@ -1,5 +1,6 @@
 """Bring the blocks of a feature set to comparable sizes, with numbers learned from training rows only."""
 
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -36,7 +37,7 @@ class BlockScaler:
 
     def transform(self, features: FeatureSet) -> FeatureSet:
         """Return the scaled blocks, float32; no number is missing in a valid row."""
-        return FeatureSet(features.name, {name: self._scaled(name, block) for name, block in features.blocks.items()}, features.valid)
+        return replace(features, blocks={name: self._scaled(name, block) for name, block in features.blocks.items()})
 
     def _scaled(self, name: str, block: Block) -> Block:
         if not isinstance(block, np.ndarray):

@@ -51,7 +51,7 @@ def search_head(
     name : str
         A key of ``HEADS``.
     features, y : FeatureSet of n rows, ndarray of shape (n,)
-        Training rows; refused and unlabelled ones are left out.
+        Training rows; refused and unlabelled ones are left out, and rows of one molecule (``features.molecules``) share a fold.
     task_type : {"regression", "classification"}
     n_trials : int
     seconds : float, optional
@@ -80,7 +80,7 @@ def search_head(
     y = np.asarray(y, dtype=np.float64)
     usable = features.valid & np.isfinite(y)
     rows, labels = features.rows(usable), y[usable]
-    splits = inner_folds(labels, task_type, folds, random_state)
+    splits = inner_folds(labels, task_type, folds, random_state, rows.molecules)
     if not splits or (labels == labels[0]).all():
         raise DataError(
             f"a search needs two or more folds of at least four different labels (two of each class), got {len(labels)} labelled rows and "

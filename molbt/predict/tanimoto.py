@@ -9,7 +9,7 @@ Ralaivola et al., "Graph kernels for chemical informatics", Neural Networks 18 (
 positive semi-definite), https://doi.org/10.1016/j.neunet.2005.07.009
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -21,6 +21,8 @@ from molbt.errors import ShapeError
 _DENSE_SHARE = 0.1
 # Columns of the dense product that are expanded at a time: bounds its memory to this many float32 per row.
 _DENSE_CHUNK = 2_048
+# Numbers of a kernel that are computed at a time: bounds what lies beside it in memory.
+_CELLS = 2**25
 # float32 sums of ones are exact up to here.
 _LARGEST_EXACT_SUM = 2**24
 
@@ -51,9 +53,13 @@ def tanimoto_kernel(rows_a: sparse.csr_array, rows_b: sparse.csr_array) -> np.nd
             "use the same fingerprint for both"
         )
     sum_a, sum_b = _row_sums(rows_a, "rows_a"), _row_sums(rows_b, "rows_b")
-    minima = _sum_of_minima(rows_a, rows_b)
-    maxima = sum_a[:, None] + sum_b[None, :] - minima
-    return np.divide(minima, maxima, out=np.ones_like(maxima), where=maxima > 0)
+    minima = _SumsOfMinima(rows_a, rows_b)
+    kernel = np.ones((rows_a.shape[0], rows_b.shape[0]))
+    for part in row_parts(*kernel.shape):
+        of_part = minima.rows(part)
+        maxima = sum_a[part, None] + sum_b[None, :] - of_part
+        np.divide(of_part, maxima, out=kernel[part], where=maxima > 0)
+    return kernel
 
 
 def mean_tanimoto_kernel(blocks_a: Sequence[sparse.csr_array], blocks_b: Sequence[sparse.csr_array]) -> np.ndarray:
@@ -77,6 +83,13 @@ def mean_tanimoto_kernel(blocks_a: Sequence[sparse.csr_array], blocks_b: Sequenc
     return kernel
 
 
+def row_parts(n_a: int, n_b: int) -> Iterator[slice]:
+    """Yield consecutive rows of a kernel of shape (n_a, n_b), one part or more, each of some ten million numbers at most."""
+    size = max(_CELLS // max(n_b, 1), 1)
+    for start in range(0, max(n_a, 1), size):
+        yield slice(start, min(start + size, n_a))
+
+
 def _row_sums(rows: sparse.csr_array, name: str) -> np.ndarray:
     data = rows.data
     if len(data) and not (np.isfinite(data).all() and data.min() >= 0 and (data == np.floor(data)).all()):
@@ -87,23 +100,30 @@ def _row_sums(rows: sparse.csr_array, name: str) -> np.ndarray:
     return sums
 
 
-def _sum_of_minima(rows_a: sparse.csr_array, rows_b: sparse.csr_array) -> np.ndarray:
-    """Σ min(a, b) of each pair of rows: (n_a, n_b) float64."""
-    steps = int(max(rows_a.data.max(initial=0), rows_b.data.max(initial=0)))
-    unary_a, unary_b = _unary(rows_a, steps), _unary(rows_b, steps)
-    _, column = np.unique(np.concatenate([unary_a.indices, unary_b.indices]), return_inverse=True)
-    width = int(column.max(initial=-1)) + 1
-    ones_a = _with_columns(unary_a, column[: unary_a.nnz], width)
-    ones_b = _with_columns(unary_b, column[unary_a.nnz :], width)
-    share_a = np.bincount(ones_a.indices, minlength=width) / max(ones_a.shape[0], 1)
-    share_b = np.bincount(ones_b.indices, minlength=width) / max(ones_b.shape[0], 1)
-    dense = np.sqrt(share_a * share_b) > _DENSE_SHARE
-    minima = (ones_a[:, ~dense] @ ones_b[:, ~dense].T).toarray()
-    frequent = np.flatnonzero(dense)
-    for start in range(0, len(frequent), _DENSE_CHUNK):
-        chunk = frequent[start : start + _DENSE_CHUNK]
-        minima += ones_a[:, chunk].toarray() @ ones_b[:, chunk].toarray().T
-    return minima.astype(np.float64)
+class _SumsOfMinima:
+    """Σ min(a, b) of pairs of rows, some rows of the first matrix at a time."""
+
+    def __init__(self, rows_a: sparse.csr_array, rows_b: sparse.csr_array) -> None:
+        steps = int(max(rows_a.data.max(initial=0), rows_b.data.max(initial=0)))
+        unary_a, unary_b = _unary(rows_a, steps), _unary(rows_b, steps)
+        _, column = np.unique(np.concatenate([unary_a.indices, unary_b.indices]), return_inverse=True)
+        width = int(column.max(initial=-1)) + 1
+        ones_a = _with_columns(unary_a, column[: unary_a.nnz], width)
+        ones_b = _with_columns(unary_b, column[unary_a.nnz :], width)
+        share_a = np.bincount(ones_a.indices, minlength=width) / max(ones_a.shape[0], 1)
+        share_b = np.bincount(ones_b.indices, minlength=width) / max(ones_b.shape[0], 1)
+        is_frequent = np.sqrt(share_a * share_b) > _DENSE_SHARE
+        self._rare_a, self._rare_b = ones_a[:, ~is_frequent], sparse.csr_array(ones_b[:, ~is_frequent].T)
+        frequent = np.flatnonzero(is_frequent)
+        chunks = [frequent[start : start + _DENSE_CHUNK] for start in range(0, len(frequent), _DENSE_CHUNK)]
+        self._frequent = [(ones_a[:, chunk], ones_b[:, chunk]) for chunk in chunks]
+
+    def rows(self, part: slice) -> np.ndarray:
+        """Of these rows of the first matrix and all of the second: (part, n_b) float64."""
+        minima = (self._rare_a[part] @ self._rare_b).toarray()
+        for of_a, of_b in self._frequent:
+            minima += of_a[part].toarray() @ of_b.toarray().T
+        return minima.astype(np.float64)
 
 
 def _unary(rows: sparse.csr_array, steps: int) -> sparse.csr_array:

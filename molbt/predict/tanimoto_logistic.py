@@ -39,6 +39,7 @@ class TanimotoLogistic(KernelHead):
     task_types: ClassVar[tuple[str, ...]] = ("classification",)
 
     costs: Sequence[float] = (0.3, 1.0, 3.0, 10.0)
+    max_rows: int = 5_000
 
     _candidates: ClassVar[str] = "costs"
 

@@ -10,6 +10,7 @@ from molbt.errors import ConfigError, suggestion
 # Powers of ten of mol/L, and of g/L for concentrations by mass. Exponents, not factors: 9 − log10(500) is exact where 500e-9 is not.
 _MOLAR = {"M": 0, "mM": -3, "uM": -6, "nM": -9, "pM": -12, "fM": -15}
 _BY_MASS = {"g/L": 0, "mg/mL": 0, "mg/L": -3, "ug/mL": -3, "ug/L": -6, "ng/mL": -6, "ng/L": -9, "pg/mL": -9}
+_KNOWN = _MOLAR | _BY_MASS
 
 P_SCALES = ("pIC50", "pEC50", "pAC50", "pKi", "pKd", "pXC50")
 """−log10 of mol/L, by what was measured."""
@@ -41,10 +42,9 @@ class Conversion:
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
             raise ConfigError(f"unknown scale {self.scale!r} of labels{suggestion(_in_right_case(self.scale, SCALES), SCALES)} (--to)")
-        known = {**_MOLAR, **_BY_MASS}
-        if self.scale in P_SCALES and _plain(self.unit) not in known:
+        if self.scale in P_SCALES and _plain(self.unit) not in _KNOWN:
             received = "no unit" if self.unit is None else f"the unit {self.unit!r}"
-            closest = suggestion(_in_right_case(_plain(self.unit), known), known)
+            closest = suggestion(_in_right_case(_plain(self.unit), _KNOWN), _KNOWN)
             raise ConfigError(f"{self.scale} is made from a concentration, received {received}{closest} (--target-unit)")
 
     @property
@@ -87,10 +87,29 @@ class Conversion:
         logarithm = np.log10(values, out=np.full(len(values), np.nan), where=values > 0)
         if self.scale in P_SCALES:
             unit = _plain(self.unit)
-            logarithm = logarithm + (_MOLAR | _BY_MASS)[unit]
+            logarithm = logarithm + _KNOWN[unit]
             if molar_masses is not None:
                 logarithm = logarithm - np.log10(molar_masses)
         return -logarithm if self.reverses else logarithm
+
+
+def known_unit(text: str) -> str | None:
+    """Return a unit of concentration as it is spelled here, ``""`` for an empty text, and None for any other."""
+    unit = _plain(text)
+    return unit if unit in _KNOWN or not unit else None
+
+
+def in_unit(value: float, unit: str, wanted: str | None) -> float | None:
+    """Return a number of one unit of concentration in another; None where that would take a molar mass, or the other is none.
+
+    >>> in_unit(5.0, "uM", "nM")
+    5000.0
+    """
+    plain = _plain(wanted)
+    if plain not in _KNOWN or (unit in _MOLAR) != (plain in _MOLAR):
+        return None
+    power = _KNOWN[unit] - _KNOWN[plain]
+    return value * 10.0**power if power >= 0 else value / 10.0**-power  # powers of ten are exact where they are no fractions
 
 
 def _plain(unit: str | None) -> str:

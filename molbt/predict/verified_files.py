@@ -1,16 +1,17 @@
 """Arrays of a saved head: written as ``.npy``, and read only when their checksums are right."""
 
 import hashlib
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
+from molbt.data.array_files import array_of
 from molbt.data.files import write_array
 from molbt.errors import CheckpointError
 from molbt.predict.features import Block
+from molbt.predict.stored_block import StoredBlock
 
 MAX_FILE_BYTES = 1 << 30
 """A larger file is not read."""
@@ -43,14 +44,14 @@ class VerifiedFiles:
         return content
 
     def array(self, name: str) -> np.ndarray:
-        """Return the array of a ``.npy`` file, never one of Python objects."""
-        return np.load(io.BytesIO(self.read(name)), allow_pickle=False)
+        """Return the array of a ``.npy`` file; DataError if it is no array of numbers."""
+        return array_of(self.read(name), self.directory / name, remedy="fit the predictor anew")
 
 
 def write_block(block: Block, directory: Path, name: str) -> None:
     """Write a block of features as ``<name>.npy``, or as the four arrays of a CSR matrix."""
-    if isinstance(block, np.ndarray):
-        write_array(directory / f"{name}.npy", block)
+    if isinstance(block, np.ndarray | StoredBlock):
+        write_array(directory / f"{name}.npy", np.asarray(block))
         return
     for part in _CSR_PARTS:
         write_array(directory / f"{name}.{part}.npy", np.asarray(getattr(block, part)))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from molbt.errors import DataError, suggestion
 from molbt.evaluation.metrics import find_metric
-from molbt.evaluation.statistics import GroupOf, data_set_of, paired_differences, summarise
+from molbt.evaluation.statistics import FEWEST_UNITS, TOO_FEW, GroupOf, data_set_of, paired_differences, summarise
 from molbt.report.wording import cell_name, decimals_for
 
 COLUMNS = ("benchmark", "task", "split", "repeat", "features", "head", "metric", "value")
@@ -19,7 +19,6 @@ ENCODER_PARTS = ("embedding",)
 """Parts of a features name that stand for a pretrained encoder; ``untrained`` and ``pca`` are controls."""
 
 PUBLISHED = " (published)"
-NO_INTERVAL = "no interval"
 
 _CELL = ["features", "head"]
 
@@ -41,7 +40,8 @@ class Row:
     wins, losses, n_paired : int
         Units better and worse than the control, and units where both have a value.
     claim : str
-        "better", "worse", "no difference shown", "no interval" (fewer than two units in common with the control) or "the control".
+        "better", "worse", "no difference shown", "too few data sets to tell (2)" (fewer than ``FEWEST_UNITS`` in common with the control)
+        or "the control".
     """
 
     features: str
@@ -116,11 +116,13 @@ class Comparison:
     @property
     def unit(self) -> str:
         """What the intervals are over."""
-        return "tasks" if self.group_of is None else "data sets"
+        return _unit(self.group_of)
 
     @property
     def decimals(self) -> int:
         """How many decimals its numbers deserve."""
+        if self.control.n_tasks < FEWEST_UNITS:  # an interval over two data sets is as wide as it likes
+            return decimals_for([], [], [row.mean for row in self.rows])
         half_widths = [(row.ci_high - row.ci_low) / 2 for row in self.rows]
         return decimals_for(half_widths, [row.standard_error for row in self.rows], [row.mean for row in self.rows])
 
@@ -128,7 +130,7 @@ class Comparison:
         """Return the mean paired difference of one features × head to another, with its interval and claim."""
         table = paired_differences(self.results, other, group_of=self.group_of)
         row = table[(table["features"] == cell[0]) & (table["head"] == cell[1])].iloc[0]
-        claim = str(row["claim"]) if row["n_tasks"] >= 2 else NO_INTERVAL
+        claim = _claim_in_words(str(row["claim"]), int(row["n_tasks"]), self.unit)
         return PairedDifference(float(row["mean_difference"]), float(row["ci_low"]), float(row["ci_high"]), claim)
 
     def with_role(self, role: str) -> list[Row]:
@@ -229,7 +231,7 @@ def _compare_one(
     rows = []
     for row in summary.to_dict("records"):
         cell = str(row["features"]), str(row["head"])
-        rows.append(_row(row, by_cell.get(cell), _role(cell, control, own_cells, encoders)))
+        rows.append(_row(row, by_cell.get(cell), _role(cell, control, own_cells, encoders), _unit(group_of)))
     return Comparison(
         benchmark=str(own["benchmark"].iloc[0]),
         metric=str(own["metric"].iloc[0]),
@@ -241,15 +243,23 @@ def _compare_one(
     )
 
 
-def _row(summary: dict[Hashable, Any], difference: dict[Hashable, Any] | None, role: str) -> Row:
+def _row(summary: dict[Hashable, Any], difference: dict[Hashable, Any] | None, role: str, unit: str) -> Row:
     own = {name: summary[name] for name in ("features", "head", "mean", "standard_error", "n_tasks", "n_undefined")}
     if difference is None:
         nothing = math.nan
         return Row(**own, role=role, difference=nothing, ci_low=nothing, ci_high=nothing, wins=0, losses=0, n_paired=0, claim=role)
     n_paired = int(difference["n_tasks"])
     paired = {name: difference[name] for name in ("ci_low", "ci_high", "wins", "losses")}
-    claim = difference["claim"] if n_paired >= 2 else NO_INTERVAL
+    claim = _claim_in_words(difference["claim"], n_paired, unit)
     return Row(**own, **paired, role=role, difference=difference["mean_difference"], n_paired=n_paired, claim=claim)
+
+
+def _unit(group_of: GroupOf | None) -> str:
+    return "tasks" if group_of is None else "data sets"
+
+
+def _claim_in_words(claim: str, n_paired: int, unit: str) -> str:
+    return f"too few {unit} to tell ({n_paired})" if claim == TOO_FEW else claim
 
 
 def _role(cell: tuple[str, str], control: tuple[str, str], own_cells: set[tuple[str, str]], encoders: Sequence[str]) -> str:

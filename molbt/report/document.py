@@ -15,3 +15,8 @@ def html_document(title: str, sections: Sequence[str], *, style: str = "") -> st
         + "\n".join(sections)
         + "\n</body>\n</html>\n"
     )
+
+
+def figure(svg: str, caption: str) -> str:
+    """Return a drawing with its caption."""
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"

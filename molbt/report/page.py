@@ -1,7 +1,6 @@
 """One self-contained HTML page: whether the encoder earned its place, the table, drawings, training, configuration, all values."""
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,19 +9,17 @@ import pandas as pd
 
 from molbt.data.files import atomic_write
 from molbt.evaluation.statistics import GroupOf
-from molbt.report.comparison import ENCODER_PARTS, Comparison, compare, published_rows, with_all_labels
-from molbt.report.coverage_figure import coverage_figure, coverage_table
-from molbt.report.document import html_document
+from molbt.report.comparison import ENCODER_PARTS, compare, published_rows, with_all_labels
+from molbt.report.comparison_sections import drawing_section, table_section, verdict_section
+from molbt.report.coverage_figure import coverage_figure, coverage_table, task_coverage_table
+from molbt.report.document import figure, html_document
 from molbt.report.embedding_figure import embedding_figure
-from molbt.report.figures import MAX_SERIES, drawn_rows, forest_plot, task_plot
 from molbt.report.label_curves import MAX_HEADS, label_curves
+from molbt.report.label_units import metrics_without_mean, share_unit, task_table
 from molbt.report.leakage_section import leakage_section
 from molbt.report.run_record import RunRecord, read_run
-from molbt.report.score_matrix import score_matrix
-from molbt.report.tables import CROWDED, caption_of, html_table, shown_rows
 from molbt.report.training_figures import spectrum_figure, training_figure
-from molbt.report.verdict import Contrast, contrasts, protocol_sentence, verdict
-from molbt.report.wording import NONE, interval, number
+from molbt.report.wording import NONE
 
 if TYPE_CHECKING:
     from molbt.evaluation.leakage import Leakage
@@ -42,10 +39,12 @@ def write_report(
     encoders: Sequence[str] = ENCODER_PARTS,
     group_of: GroupOf | None = None,
     label_unit: str = "",
+    label_units: Mapping[str, str] | None = None,
     run_directory: str | Path | None = None,
     leakage: "Leakage | None" = None,
     coverage: pd.DataFrame | None = None,
     embedding_map: tuple[pd.DataFrame, str] | None = None,
+    sections: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Path:
     """Write the report of an evaluation, and return its path.
@@ -72,6 +71,9 @@ def write_report(
         From a task to the unit it is averaged into before intervals are computed (correlated columns of one data set).
     label_unit : str
         Unit of the labels, such as "pKi"; errors are in it.
+    label_units : mapping of task to unit, optional
+        Where tasks differ in their unit, ``""`` where it is unknown: their errors are shown task by task, without a mean, and neither a
+        verdict nor a drawing is made of them.
     run_directory : path, optional
         The run whose encoder was evaluated: training curves, configuration, versions and hardware come from it.
     leakage : Leakage, optional
@@ -80,6 +82,8 @@ def write_report(
         Of intervals or prediction sets: ``molbt.report.coverage_figure.COVERAGE_COLUMNS``; with ``task_type``, a part for each.
     embedding_map : (points, value name), optional
         As ``molbt.evaluation.embedding_map.embedding_map`` returns it.
+    sections : sequence of str
+        Further sections, HTML, that belong to one benchmark; they follow the drawings.
     notes : sequence of str
         Sentences for the reader, for example how many rows were refused.
 
@@ -88,7 +92,9 @@ def write_report(
     DataError
         If the results lack columns, rows, the metric or the control, or the run's files cannot be read.
     """
-    headline = [metric] if isinstance(metric, str) else list(metric)
+    units = dict(label_units or {})
+    alone = metrics_without_mean(results, units)
+    headline = [name for name in ([metric] if isinstance(metric, str) else metric) if name not in alone]
     comparisons = [
         comparison
         for name in headline
@@ -98,17 +104,19 @@ def write_report(
     others = [
         comparison
         for other in full["metric"].unique()
-        if other not in headline and len(measured := _beside_control(full, control, other))
+        if other not in (*headline, *alone) and len(measured := _beside_control(full, control, other))
         for comparison in compare(measured, control, other, published=published, encoders=encoders, group_of=group_of)
     ]
     record = read_run(run_directory) if run_directory is not None else None
-    sections = [
+    parts = [
         f"<h1>{escape(title)}</h1>",
-        *(_verdict_section(comparison, label_unit, leakage) for comparison in comparisons),
-        *_table_section(comparisons, others, label_unit),
-        *_drawing_section(comparisons, label_unit),
+        *(verdict_section(comparison, label_unit, leakage) for comparison in comparisons),
+        *table_section(comparisons, others, label_unit),
+        *(task_table(full, name, units, control) for name in alone),
+        *drawing_section(comparisons, label_unit),
+        *sections,
         *_label_section(results, headline, label_unit),
-        *(_coverage_section(coverage) if coverage is not None else ()),
+        *(_coverage_section(coverage, units) if coverage is not None else ()),
         *(leakage_section(leakage) if leakage is not None else ()),
         *(_map_section(*embedding_map) if embedding_map is not None else ()),
         *(_training_section(record) if record else ()),
@@ -117,7 +125,7 @@ def write_report(
     ]
     path = Path(path)
     with atomic_write(path) as file:
-        file.write(html_document(title, sections).encode())
+        file.write(html_document(title, parts).encode())
     return path
 
 
@@ -126,70 +134,6 @@ def _beside_control(results: pd.DataFrame, control: tuple[str, str], metric: str
     rows = results[results["metric"] == metric]
     of_control = rows[(rows["features"] == control[0]) & (rows["head"] == control[1])]
     return rows[rows["benchmark"].isin(of_control["benchmark"].unique())]
-
-
-def _verdict_section(comparison: Comparison, label_unit: str, leakage: "Leakage | None") -> str:
-    said = verdict(comparison, label_unit)
-    overlaps = f'<p class="protocol">Overlaps: {escape(leakage.sentence())}</p>' if leakage is not None else ""
-    return (
-        f'<div class="verdict"><p><strong>{escape(said.headline)}</strong> {escape(said.detail)}</p>'
-        f'<p class="protocol">{escape(protocol_sentence(comparison))}</p>{overlaps}</div>'
-    )
-
-
-def _table_section(comparisons: Sequence[Comparison], others: Sequence[Comparison], label_unit: str) -> Iterator[str]:
-    yield "<h2>Table</h2>"
-    yield (
-        '<p class="note">Δ is value − control on the same tasks. A row is better or worse only when its 95 % interval excludes zero. '
-        "The control is tinted, rows that use the encoder have a bar at the left, published values are in italics.</p>"
-    )
-    for comparison in comparisons:
-        if len(comparison.rows) > CROWDED:
-            yield score_matrix(comparison)
-        yield html_table(comparison, label_unit)
-        found = contrasts(comparison)
-        if found:
-            yield f"<h3>The encoder, taken apart</h3>{_contrast_table(found, comparison.decimals)}"
-    for comparison in others:
-        table = html_table(comparison, label_unit)
-        if len(comparison.rows) > CROWDED:
-            table = f"<details><summary>{escape(caption_of(comparison, label_unit))}</summary>{table}</details>"
-        yield f"<h3>Also measured</h3>{table}"
-
-
-def _contrast_table(found: Sequence[Contrast], decimals: int) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(row.question)}</td><td>{escape(row.first)}</td><td>{escape(row.second)}</td>"
-        f'<td class="number">{number(row.difference.mean, decimals, sign=True)}</td>'
-        f'<td class="number">{interval(row.difference.ci_low, row.difference.ci_high, decimals)}</td>'
-        f"<td>{escape(row.difference.claim)}</td></tr>"
-        for row in found
-    )
-    box = "scroll tall" if len(found) > CROWDED else "scroll"
-    return (
-        f'<div class="{box}"><table class="comparison"><thead><tr><th>question</th><th>this</th><th>minus this</th>'
-        f'<th class="number">difference</th><th class="number">95 % interval</th><th>claim</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _drawing_section(comparisons: Sequence[Comparison], label_unit: str) -> Iterator[str]:
-    yield "<h2>Differences to the control, drawn</h2>"
-    for comparison in comparisons:
-        forest = forest_plot(comparison, label_unit)
-        if not forest:
-            yield f"<p>{escape(comparison.benchmark)}: nothing has a value on a task of the control.</p>"
-            continue
-        has_interval = comparison.control.n_tasks > 1
-        bars = f"bars are paired 95 % intervals over {comparison.unit}" if has_interval else "one task, so no interval over tasks exists"
-        left_out = sum(math.isfinite(row.difference) for row in shown_rows(comparison)) - len(drawn_rows(comparison))
-        more = f" The best are drawn, {left_out} more are in the table." if left_out else ""
-        yield _figure(forest, f"{comparison.benchmark}: mean paired difference to the control; {bars}.{more}")
-        tasks = task_plot(comparison, label_unit)
-        if tasks:
-            by_task = comparison.task_differences.index.name == "task"
-            row = "a task, its repeats averaged" if by_task else "a repeat of the one task"
-            yield _figure(tasks, f"Each row is {row}; drawn are the best combinations with the encoder, at most {MAX_SERIES}.")
 
 
 def _label_section(results: pd.DataFrame, metrics: Sequence[str], label_unit: str) -> Iterator[str]:
@@ -201,10 +145,10 @@ def _label_section(results: pd.DataFrame, metrics: Sequence[str], label_unit: st
             f"Mean over data sets with a share of the training labels; the test rows are the same. The {MAX_HEADS} heads that do best "
             "with all labels; heavy lines use the encoder."
         )
-        yield from (_figure(svg, note) for svg in drawn if svg)
+        yield from (figure(svg, note) for svg in drawn if svg)
 
 
-def _coverage_section(coverage: pd.DataFrame) -> Iterator[str]:
+def _coverage_section(coverage: pd.DataFrame, units: Mapping[str, str]) -> Iterator[str]:
     yield "<h2>Coverage</h2>"
     note = (
         "Calibrated on rows that took no part in fitting, and counted on test rows, which took part in neither. The promise is for test "
@@ -215,13 +159,19 @@ def _coverage_section(coverage: pd.DataFrame) -> Iterator[str]:
         widths = {"regression": " Widths are in units of the label.", "classification": " Widths are numbers of classes."}.get(
             str(kind), ""
         )
-        yield _figure(coverage_figure(of_kind, kind=str(kind)), note + widths)
-        yield coverage_table(of_kind)
+        heading = {"regression": "Intervals of values", "classification": "Sets of classes"}.get(str(kind), "")
+        yield f"<h3>{heading}</h3>" if heading else ""
+        yield figure(coverage_figure(of_kind, kind=str(kind)), note + widths)
+        tasks = of_kind["task"].unique()
+        widths_have_mean = kind == "classification" or share_unit(tasks, units)
+        yield coverage_table(of_kind, widths_have_mean=widths_have_mean)
+        if not widths_have_mean:
+            yield f"<p>Widths are in different units, and so per task:</p>{task_coverage_table(of_kind, units)}"
 
 
 def _map_section(points: pd.DataFrame, value_name: str) -> Iterator[str]:
     yield "<h2>Map of the evaluated molecules</h2>"
-    yield _figure(
+    yield figure(
         embedding_figure(points, value_name),
         "Two principal components of each features; untrained is the same encoder as it was initialised, pca the components of its inputs. "
         "Order that all of them show was in the inputs already.",
@@ -231,8 +181,8 @@ def _map_section(points: pd.DataFrame, value_name: str) -> Iterator[str]:
 def _training_section(record: RunRecord) -> Iterator[str]:
     yield "<h2>Training</h2>"
     table = record.metrics
-    figure = training_figure(record)
-    if not figure:
+    curves = training_figure(record)
+    if not curves:
         yield "<p>There is no record of a finished epoch here (a model on its own has none), so there is nothing to draw.</p>"
         return
     if {"seconds", "samples_per_second"} <= set(table.columns):
@@ -240,10 +190,10 @@ def _training_section(record: RunRecord) -> Iterator[str]:
             f'<p class="note">{len(table)} epochs in {table["seconds"].sum():,.0f} s; '
             f"median {table['samples_per_second'].median():,.0f} samples per second.{_dead_columns(table)}</p>"
         )
-    yield _figure(figure, "Measured once per epoch; the probe batch is the same each time, and the networks are in evaluation mode.")
+    yield figure(curves, "Measured once per epoch; the probe batch is the same each time, and the networks are in evaluation mode.")
     spectrum = spectrum_figure(record)
     if spectrum:
-        yield _figure(
+        yield figure(
             spectrum,
             "Singular values of the centred embeddings and projections of the probe batch; a curve that falls early uses few directions.",
         )
@@ -288,7 +238,3 @@ def _value_cell(value: object) -> str:
     if isinstance(value, float):
         return f'<td class="number">{value:.6g}</td>'
     return f"<td>{escape(str(value))}</td>"
-
-
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from molbt.data.json_files import read_json
 from molbt.errors import DataError
 
 Spectra = list[tuple[int, dict[str, list[float]]]]
@@ -57,22 +58,18 @@ def read_run(directory: str | Path) -> RunRecord:
     if (path / "model" / "config.json").is_file():
         model_facts = _flat(_json(path / "model" / "config.json").get("facts", {}))
         facts |= {key: value for key, value in model_facts.items() if value not in facts.values()}
-    config = path / "config.yaml"
-    return RunRecord(
-        _metrics(path / "metrics.csv"), _spectra(path / "spectra.jsonl"), config.read_text("utf-8") if config.exists() else "", facts
-    )
+    return RunRecord(_metrics(path / "metrics.csv"), _spectra(path / "spectra.jsonl"), _text(path / "config.yaml"), facts)
 
 
 def _json(path: Path) -> dict[str, Any]:
+    return read_json(path, remedy="make the report without the run, or restore the file", error=DataError)
+
+
+def _text(path: Path) -> str:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path} as JSON: {error}; make the report without the run, or restore the file") from error
-    if not isinstance(content, dict):
-        raise DataError(
-            f"expected a JSON object in {path}, got {type(content).__name__}; make the report without the run, or restore the file"
-        )
-    return content
+        return path.read_text("utf-8") if path.is_file() else ""
+    except (ValueError, OSError) as error:
+        raise DataError(f"cannot read {path}: {error}; make the report without the run, or restore the file") from error
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -100,14 +97,12 @@ def _metrics(path: Path) -> pd.DataFrame:
 
 
 def _spectra(path: Path) -> Spectra:
-    if not path.is_file():
-        return []
     spectra: Spectra = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    for number, line in enumerate(_text(path).splitlines(), start=1):
         try:
             content = json.loads(line)
             spectra.append((int(content.pop("step")), {name: [float(value) for value in values] for name, values in content.items()}))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"line {number} of {path} is not a spectrum ({error!r}); remove the line, or make the report without the run"
             ) from error

@@ -5,7 +5,7 @@ from html import escape
 
 import pandas as pd
 
-from molbt.evaluation.statistics import GroupOf
+from molbt.evaluation.statistics import FEWEST_UNITS, GroupOf
 from molbt.report.comparison import ENCODER_PARTS, Comparison, Row, compare
 from molbt.report.wording import NONE, interval, metric_name, number
 
@@ -79,7 +79,7 @@ def caption_of(comparison: Comparison, label_unit: str = "") -> str:
 
 
 def footnotes(comparison: Comparison) -> list[str]:
-    """Return what a reader of the table must know: undefined values, means over fewer tasks, methods not shown."""
+    """Return what a reader of the table must know: undefined values, means over fewer tasks, too few of them, methods not shown."""
     notes = []
     n_tasks = comparison.control.n_tasks
     for row in comparison.rows:
@@ -88,6 +88,8 @@ def footnotes(comparison: Comparison) -> list[str]:
             notes.append(f"{row.name}: {row.n_undefined} {values} undefined and left out")
         if row.n_tasks != n_tasks:
             notes.append(f"{row.name}: its mean is over {row.n_tasks} {comparison.unit}, that of the control over {n_tasks}")
+    if 1 < n_tasks < FEWEST_UNITS:
+        notes.append(f"nothing is claimed over fewer than {FEWEST_UNITS} {comparison.unit}: their intervals stand on an assumption")
     left_out = len(comparison.rows) - len(shown_rows(comparison))
     if left_out:
         notes.append(f"the best {N_PUBLISHED} published methods are shown, {left_out} more are left out")

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from molbt.report.comparison import NO_INTERVAL, PUBLISHED, Comparison, PairedDifference, Row, feature_parts
+from molbt.evaluation.statistics import FEWEST_UNITS
+from molbt.report.comparison import PUBLISHED, Comparison, PairedDifference, Row, feature_parts
 from molbt.report.wording import cell_name, interval, metric_name, number
 
 
@@ -28,8 +29,8 @@ class Contrast:
 def verdict(comparison: Comparison, label_unit: str = "") -> Verdict:
     """Return what the encoder adds to the control.
 
-    A difference is claimed only when its 95 % interval over tasks excludes zero; otherwise the headline says "no difference shown".
-    Without an interval (one task), or without a row that uses the encoder, it says that instead.
+    A difference is claimed only when its 95 % interval over ``FEWEST_UNITS`` tasks or more excludes zero; otherwise the headline says "no
+    difference shown". With fewer tasks, or without a row that uses the encoder, it says that instead.
     """
     encoder_rows = comparison.with_role("encoder")
     control = comparison.control
@@ -45,11 +46,8 @@ def verdict(comparison: Comparison, label_unit: str = "") -> Verdict:
         f"({'higher' if comparison.larger_is_better else 'lower'} is better); "
         f"the control {control.name} has {number(control.mean, decimals)}"
     )
-    if row.claim == NO_INTERVAL:
-        one = "One task" if control.n_tasks == 1 else f"The encoder and the control have values on one of the {comparison.unit} alone"
-        return Verdict(
-            f"{one}: no interval over tasks exists, so no difference is claimed.", f"{means}; the mean difference is {difference}."
-        )
+    if row.n_paired < FEWEST_UNITS:
+        return Verdict(_headline_of_few(comparison, row), f"{means}; the mean difference is {difference}.")
     bounds = interval(row.ci_low, row.ci_high, decimals)
     counts = f"it is better on {row.wins} and worse on {row.losses} of {row.n_paired} {comparison.unit}"
     headline = _headline(comparison.benchmark, row.claim, control.name)
@@ -83,6 +81,8 @@ def protocol_sentence(comparison: Comparison) -> str:
             f"{'' if each == '1' else 'Repeats are averaged first. '}Means, standard errors and paired 95 % t-intervals are over "
             f"{comparison.unit}, not over seeds, and are not corrected for the number of comparisons."
         )
+        if comparison.control.n_tasks < FEWEST_UNITS:
+            text += f" Over fewer than {FEWEST_UNITS} {comparison.unit} an interval rests on an assumption more than on data: no claims."
     else:
         text += "With one task there is no interval over tasks: repeats share their molecules and say nothing about another task."
     other = sorted(set(published["split"].astype(str)) - set(own["split"].astype(str)) - {""})
@@ -116,6 +116,15 @@ def _headline(benchmark: str, claim: str, control: str) -> str:
     if claim == "worse":
         return f"On {benchmark} the encoder is worse than the control ({control}): use the control."
     return f"On {benchmark}, the encoder against the control ({control}): no difference shown."
+
+
+def _headline_of_few(comparison: Comparison, row: Row) -> str:
+    if row.n_paired > 1:
+        return f"Too few {comparison.unit} to tell ({row.n_paired}, {FEWEST_UNITS} are needed): no difference to the control is claimed."
+    one = (
+        "One task" if comparison.control.n_tasks == 1 else f"The encoder and the control have values on one of the {comparison.unit} alone"
+    )
+    return f"{one}: no interval over tasks exists, so no difference is claimed."
 
 
 def _verdict_without_encoder(comparison: Comparison) -> Verdict:

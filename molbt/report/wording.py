@@ -18,8 +18,10 @@ _METRIC_NAMES = {
     "roc_auc": "ROC AUC",
     "average_precision": "average precision",
     "delta_auprc": "ΔAUPRC",
+    "delta_auprc_support": "ΔAUPRC, against the share of actives in the support set",
 }
-_IN_LABEL_UNITS = ("rmse", "mae")
+IN_LABEL_UNITS = ("rmse", "mae")
+"""Metrics that are in the unit of the labels."""
 
 
 def metric_name(metric: str, label_unit: str = "") -> str:
@@ -28,10 +30,12 @@ def metric_name(metric: str, label_unit: str = "") -> str:
     >>> metric_name("rmse_cliff", "pKi")
     'RMSE on cliff (pKi)'
     """
+    if metric in _METRIC_NAMES and metric not in IN_LABEL_UNITS:
+        return _METRIC_NAMES[metric]
     _, group = find_metric(metric)
     base = metric.removesuffix(f"_{group}") if group else metric
     name = _METRIC_NAMES.get(base, base) + (f" on {group}" if group else "")
-    return f"{name} ({label_unit})" if label_unit and base in _IN_LABEL_UNITS else name
+    return f"{name} ({label_unit})" if label_unit and base in IN_LABEL_UNITS else name
 
 
 def decimals_for(half_widths: Sequence[float], standard_errors: Sequence[float], means: Sequence[float]) -> int:

@@ -218,7 +218,7 @@ def test_parameters_of_the_head_and_the_layer_are_connected(assay, tiny_run, tmp
     ("options", "code", "said"),
     [
         (["--target", "IC5"], 1, "pass --target IC50"),
-        (["--target", "IC50,IC50"], 2, "different targets"),
+        (["--target", "IC50,IC50"], 2, "different target columns"),
         (["--target", "IC50", "--relation-column", "activity,class"], 2, "relation column for each of 1 targets, received 2"),
         (["--target", "IC50", "--relation-column", "relation"], 1, "--relation-column"),
         (["--target", "IC50", "--to", "pIC50"], 2, "received no unit"),
@@ -250,3 +250,70 @@ def test_replicates_never_stand_in_two_folds(tmp_path, capsys, nci_smiles):
     assert run([*command, "-o", str(tmp_path / "p")]) == 0
     folds = json.loads((tmp_path / "p" / "predictor.json").read_text())["facts"]["folds"]["y"]["counts"]
     assert np.mean(folds) > 0.7 * labels.std()
+
+
+def test_a_head_that_takes_no_more_rows_says_so(assay, tmp_path, capsys):
+    command = ["fit", str(assay), "--target", "activity", "--head", "tanimoto_svm", "--set-head", "max_rows=60", "--folds", "0"]
+    assert run([*command, "--calibrate", "none", "-o", str(tmp_path / "p")]) == 0
+    assert "activity: 60 rows used (its max_rows: drawn at random" in capsys.readouterr().out
+    assert run(["info", str(tmp_path / "p")]) == 0
+    assert "60 training rows (its max_rows" in capsys.readouterr().out
+
+
+def test_evaluate_reads_the_labels_that_fit_learns_from(assay, tmp_path, capsys):
+    labels = [
+        "--target",
+        "IC50",
+        "--target-unit",
+        "nM",
+        "--to",
+        "pIC50",
+        "--relation-column",
+        "mark",
+        "--duplicates",
+        "keep",
+        "--max-spread",
+        "2",
+    ]
+    assert run(["fit", str(assay), *labels, "--head", "ridge", "--folds", "0", "--calibrate", "none", "-o", str(tmp_path / "p")]) == 0
+    summary = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("IC50: regression in pIC50"))
+    evaluate = ["evaluate", "table", str(assay), *labels, "--heads", "ridge", "--split", "random", "-o", str(tmp_path / "r")]
+    assert run(evaluate) == 0
+    shown = capsys.readouterr().out
+    assert summary in shown.splitlines()
+    assert "Policy of labels: pIC50 from nM; bounds drop; replicates keep; conflicts beyond 2 drop." in shown
+    assert "RMSE (pIC50)" in shown
+    results = pd.read_csv(tmp_path / "r" / "results.csv").iloc[0]
+    counted = int(re.search(r"([\d,]+) labels", summary)[1])
+    assert results["n_train"] + results["n_test"] == counted - 1  # one of the labelled molecules cannot be read
+    assert summary.replace(">", "&gt;") in (tmp_path / "r" / "report.html").read_text()
+    assert run([*evaluate, "--censored", "value"]) == 2  # these results are of other labels
+    assert "label_policy" in capsys.readouterr().err
+
+
+def test_labels_of_a_published_benchmark_are_not_the_users_to_change(tmp_path, capsys):
+    (tmp_path / "moleculenet").mkdir()
+    assert run(["evaluate", "moleculenet", "--data-dir", str(tmp_path), "--to", "log10", "-o", str(tmp_path / "r")]) == 2
+    assert "does not take options of labels such as --target-unit" in capsys.readouterr().err
+
+
+def test_targets_in_unknown_units_have_no_mean_error(assay, tmp_path, capsys):
+    command = [
+        "evaluate",
+        "table",
+        str(assay),
+        "--target",
+        "activity,IC50",
+        "--heads",
+        "ridge",
+        "--split",
+        "random",
+        "-o",
+        str(tmp_path / "r"),
+    ]
+    assert run(command) == 0
+    shown = capsys.readouterr().out
+    assert "table: R², higher is better" in shown
+    assert "RMSE by task, lower is better; no mean, because the units are not the same" in shown
+    assert "activity (unknown unit)" in shown
+    assert "RMSE, lower is better; " not in shown.replace("RMSE by task, lower is better; ", "")

@@ -134,16 +134,17 @@ def test_paired_differences_equal_the_paired_t_test_of_scipy() -> None:
 @pytest.mark.parametrize(
     ("differences", "metric", "claim"),
     [
-        ([-0.2, -0.3, -0.25], "rmse", "better"),
-        ([-0.2, -0.3, -0.25], "roc_auc", "worse"),
-        ([0.2, 0.3, 0.25], "rmse_cliff", "worse"),
-        ([0.2, 0.3, 0.25], "delta_auprc", "better"),
-        ([0.5, -0.4, 0.1], "rmse", "no difference shown"),
-        ([0.0, 0.0, 0.0], "rmse", "no difference shown"),
-        ([-0.9], "rmse", "no difference shown"),
+        ([-0.2, -0.3, -0.25, -0.2, -0.3], "rmse", "better"),
+        ([-0.2, -0.3, -0.25, -0.2, -0.3], "roc_auc", "worse"),
+        ([0.2, 0.3, 0.25, 0.2, 0.3], "rmse_cliff", "worse"),
+        ([0.2, 0.3, 0.25, 0.2, 0.3], "delta_auprc", "better"),
+        ([0.5, -0.4, 0.1, 0.5, -0.4], "rmse", "no difference shown"),
+        ([0.0, 0.0, 0.0, 0.0, 0.0], "rmse", "no difference shown"),
+        ([-0.2, -0.3, -0.25, -0.2], "rmse", "too few to tell"),  # its interval excludes zero too
+        ([-0.9], "rmse", "too few to tell"),
     ],
 )
-def test_claims_are_made_only_when_the_interval_excludes_zero(differences, metric, claim) -> None:
+def test_claims_are_made_only_when_the_interval_of_five_or_more_excludes_zero(differences, metric, claim) -> None:
     values = {"control": [[1.0]] * len(differences), "other": [[1.0 + difference] for difference in differences]}
     assert paired_differences(results_of(values, metric), ("control", "h"))["claim"].tolist() == [claim]
 

@@ -112,10 +112,12 @@ def change(saved: Path, **parts: object) -> None:
         ({"format": "another.model"}, r"expected a description of format 'molbt\.twin_model'"),
         ({"format": None}, "this is something else"),
         ({"format_version": 99, "molbt_version": "9.9"}, r"has format version 99, this molbt .* reads 1; use molbt 9\.9"),
-        ({"sha256": None}, "lacks sha256"),
-        ({"run_config": None}, "lacks run_config"),
+        ({"sha256": None}, "sha256: Field required"),
+        ({"run_config": None}, "run_config: Field required"),
         ({"run_config": {"views": {}}}, "does not fit this version of molbt"),
-        ({"run_config": [1, 2]}, "does not fit this version of molbt"),
+        ({"run_config": [1, 2]}, "run_config: Input should be a valid dictionary"),
+        ({"sha256": 7}, "sha256: Input should be a valid string"),
+        ({"facts": []}, "facts: Input should be a valid dictionary"),
     ],
 )
 def test_description_of_something_else_is_refused(saved, parts, message):
@@ -140,7 +142,7 @@ def test_description_that_is_no_json_object_is_refused(saved, content):
 
 def test_oversized_description_is_not_read(saved):
     (saved / "config.json").write_text(" " * (8 << 20) + "{}")
-    with pytest.raises(CheckpointError, match="bytes; a model's description has at most"):
+    with pytest.raises(CheckpointError, match="bytes; a description of this kind has at most"):
         from_pretrained(saved)
 
 

@@ -11,6 +11,7 @@ from molbt import describe
 from molbt.data.seen_molecules import SeenMolecules
 from molbt.errors import CheckpointError, ConfigError, DataError
 from molbt.featurizer import MoleculeFeaturizer
+from molbt.model.card import with_results
 from molbt.model.checkpoint import find_model, from_pretrained, read_config, shipped_models
 from molbt.model.export import export_model
 from molbt.training.trainer import pretrain
@@ -43,6 +44,28 @@ def test_half_precision_halves_the_weights_and_changes_embeddings_in_the_fourth_
     error = np.linalg.norm(embeddings[valid] - expected[valid]) / np.linalg.norm(expected[valid])
     assert 0 < error < 1e-3
     assert next(from_pretrained(half).parameters()).dtype == torch.float32
+
+
+def test_a_copy_keeps_what_was_written_into_the_card_and_tells_its_own_checksum(run, tmp_path):
+    first = export_model(run, tmp_path / "first")
+    card = (first / "README.md").read_text()
+    assert card == (run / "model" / "README.md").read_text()
+    by_hand = card.replace("## Limits\n", "## How the recipe was chosen\nBy hand.\n\n## Limits\n")
+    (first / "README.md").write_text(with_results(by_hand, "rmse 0.5"))
+    second = export_model(first, tmp_path / "second", half_precision=True)
+    copied = (second / "README.md").read_text()
+    checksums = [read_config(directory)["sha256"] for directory in (first, second)]
+    assert checksums[0] != checksums[1]
+    assert copied == (first / "README.md").read_text().replace(*checksums)
+    (first / "README.md").write_text("# Mine\n")
+    third = (export_model(first, tmp_path / "third") / "README.md").read_text()
+    assert third.startswith("# Mine\n\n## Versions and checksum\n")
+    assert checksums[0] in third
+
+
+def test_a_copy_of_the_shipped_encoder_keeps_its_card(tmp_path):
+    copy = export_model("default", tmp_path / "copy", half_precision=True)
+    assert "## How the recipe was chosen" in (copy / "README.md").read_text()
 
 
 def test_a_directory_in_use_is_refused(run, tmp_path):
@@ -79,3 +102,7 @@ def test_the_shipped_encoder_is_described_by_name(tmp_path, monkeypatch):
     assert "embedding width: 256" in describe.directory(Path("default"))
     with pytest.raises(DataError, match="none of their files"):
         describe.directory(Path("defualt"))
+
+
+def test_what_an_installation_offers_names_the_shipped_encoders():
+    assert f"encoders that come with molbt (--model): {', '.join(shipped_models())}" in describe.installation()

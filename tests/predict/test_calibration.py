@@ -2,6 +2,7 @@
 
 import logging
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from molbt.data.sources import embedded_activities
 from molbt.errors import ConfigError
 from molbt.predict.features import feature_builders
 from molbt.predict.heads import build_head
-from molbt.predict.replicates import molecule_folds
+from molbt.predict.replicates import molecule_folds, molecule_numbers
 
 SERIES = embedded_activities().iloc[::5].head(150).reset_index(drop=True)
 SMILES, VALUES = SERIES["smiles"].tolist(), SERIES["activity"].to_numpy()
@@ -60,7 +61,7 @@ def test_held_out_rows_calibrate_and_teach_nothing():
     assert (predictor.head_.n_train_, predictor.head_.n_unlabelled_) == (learned.sum(), 0)
     assert summary.n_rows == 180 - learned.sum() == pytest.approx(36, abs=12)
     assert not set(np.array(smiles)[learned]) & set(np.array(smiles)[~learned])  # replicates are on one side
-    built = feature_builders(["counts"])["counts"](smiles)
+    built = replace(feature_builders(["counts"])["counts"](smiles), molecules=molecule_numbers(smiles))
     head = build_head("ridge").fit(built.rows(learned), labels[learned])
     errors = np.abs(head.predict(built.rows(~learned)) - labels[~learned])
     low, high = predictor.predict_interval(NEW, 0.8).T

@@ -181,6 +181,14 @@ def test_gaussian_process_is_less_sure_far_from_its_rows_and_keeps_the_place_of_
 
 
 # Not the Gaussian process, whose variances come from all rows: see the test with kernel ridge.
+def test_a_process_finds_that_labels_without_noise_have_none():
+    kernel = tanimoto(COUNTS, COUNTS)
+    labels = kernel @ np.random.default_rng(0).normal(size=N)
+    head = build_head("gp").fit(ONLY_COUNTS, labels)
+    assert head.noise_ < 1e-4 * head.signal_
+    np.testing.assert_allclose(head.predict(ONLY_COUNTS), labels, atol=1e-3 * labels.std())
+
+
 @pytest.mark.parametrize(("name", "task_type"), [case for case in KERNEL_CASES if case[0] != "gp"])
 def test_held_out_predictions_are_those_of_heads_fitted_without_the_fold(name: str, task_type: str) -> None:
     y = (Y if task_type == "regression" else LABELS)[TRAIN]

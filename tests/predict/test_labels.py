@@ -48,7 +48,7 @@ def test_an_empty_cell_is_no_problem(cell):
     assert cells.problems == [""]
 
 
-@pytest.mark.parametrize("cell", ["oops", "1,5", "5 nM", "inf", math.inf, "1e999", "=<5", "><5", "5>", "1 2", "0x1A", "--5"])
+@pytest.mark.parametrize("cell", ["oops", "1,5", "5 nm", "inf", math.inf, "1e999", "=<5", "><5", "5>", "1 2", "0x1A", "--5"])
 def test_what_is_no_number_says_so(cell):
     cells = read_cells([cell])
     assert np.isnan(cells.values[0])
@@ -372,3 +372,27 @@ def test_a_column_without_a_label_says_why():
         labels_of(["x", "", "y"])
     with pytest.raises(ShapeError, match="one cell of 'y' for each of 2 molecules, received 1"):
         labels_of(["1"], smiles=["CCO", "CCN"])
+
+
+def test_units_in_cells_are_brought_to_the_one_that_is_named():
+    column = ["100", "5 uM", ">2µM", "0.1mM", "3e2 nM", "", "40"]
+    labels = make_labels(column, [f"{'C' * n}O" for n in range(1, 8)], LabelPolicy(unit="nM"), name="IC50")
+    np.testing.assert_array_equal(labels.values, [100.0, 5_000.0, np.nan, 100_000.0, 300.0, np.nan, 40.0])
+    assert labels.counts.censored == 1
+    scaled = make_labels(column, [f"{'C' * n}O" for n in range(1, 8)], LabelPolicy(unit="nM", scale="pIC50"), name="IC50")
+    np.testing.assert_allclose(scaled.values[[0, 1, 3]], [7.0, 6 - np.log10(5), 4.0])
+    by_mass = make_labels(["2 mg/mL", "50"], ["CCO", "CCN"], LabelPolicy(unit="ug/mL"), name="IC50")
+    np.testing.assert_array_equal(by_mass.values, [2_000.0, 50.0])
+
+
+@pytest.mark.parametrize("unit", [None, "percent", "ug/mL"])
+def test_units_in_cells_are_refused_where_it_is_not_clear_what_numbers_are_in(unit):
+    with pytest.raises(
+        DataError, match=r"'IC50' has units in its cells \(uM in 2 rows; 2 numbers have none\).*row 1 \(5 uM\).*--target-unit uM"
+    ):
+        make_labels(["100", "5 uM", "7 uM", "40"], ["CCO", "CCN", "CCC", "CCCl"], LabelPolicy(unit=unit), name="IC50")
+
+
+def test_what_is_no_unit_of_concentration_is_no_number():
+    labels = make_labels(["100", "5 percent", "7 uMol"], ["CCO", "CCN", "CCC"], LabelPolicy(unit="nM"), name="IC50")
+    assert labels.counts.unreadable == 2

@@ -150,15 +150,15 @@ def test_a_booster_without_a_split_is_understood():
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("left_child=", "left_child=0 ", "numbers where"),
+        ("left_child=", "left_child=0 ", "whole numbers should be"),
         ("num_class=1", "num_class=2", "expected num_class=1"),
         ("max_feature_idx=5", "max_feature_idx=500000000", "expected max_feature_idx=5"),
         ("objective=regression", "objective=custom", "unknown objective"),
         ("num_leaves=5", "num_leaves=500000000", "has 500000000 leaves"),
-        ("num_leaves=5", "num_leaves=x", "where numbers should be"),
+        ("num_leaves=5", "num_leaves=x", "holds 'x' where 1 whole numbers should be"),
         ("num_cat=0", "num_cat=1", "categorical splits"),
         ("is_linear=0", "is_linear=1", "linear leaves"),
-        ("shrinkage=1\n", "shrinkage=nan\n", "where 1 finite ones should be"),
+        ("shrinkage=1\n", "shrinkage=nan\n", "where 1 finite numbers should be"),
         ("Tree=1\n", "Tree=7\n", "expected tree 1"),
         ("split_gain=", "split_grain=", "other lines than"),
         ("end of trees", "end of tree", "no beginning or no end"),

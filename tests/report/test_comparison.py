@@ -93,8 +93,28 @@ def test_verdict_claims_nothing_with_one_task() -> None:
     assert "no interval over tasks exists" in said.headline
     assert "better" not in said.headline
     assert "no interval over tasks" in protocol_sentence(comparison)
-    assert {row.claim for row in comparison.rows} == {"no interval", "the control"}
+    assert {row.claim for row in comparison.rows} == {"too few tasks to tell (1)", "the control"}
     assert list(comparison.task_differences.index) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("n_tasks", [2, 3, 4])
+def test_nothing_is_called_better_over_fewer_than_five_tasks(n_tasks: int) -> None:
+    # Every task by the same: the interval is as narrow as can be, and excludes zero.
+    (comparison,) = compare(one_encoder(-0.2, 0.0, n_tasks=n_tasks), CONTROL, "rmse")
+    said = verdict(comparison)
+    assert f"Too few tasks to tell ({n_tasks}, 5 are needed)" in said.headline
+    assert "no claims" in protocol_sentence(comparison)
+    assert {row.claim for row in comparison.rows} == {f"too few tasks to tell ({n_tasks})", "the control"}
+    assert comparison.between(ENCODER, CONTROL).claim == f"too few tasks to tell ({n_tasks})"
+    words = [*said.headline.split(), *said.detail.replace("(lower is better)", "").split()]
+    assert not {"better", "worse", "best"} & {word.strip(".,;:") for word in words}
+    (five,) = compare(one_encoder(-0.2, 0.0, n_tasks=5), CONTROL, "rmse")
+    assert "is better" in verdict(five).headline
+
+
+def test_numbers_over_two_tasks_keep_their_digits_whatever_the_interval() -> None:
+    (comparison,) = compare(one_encoder(0.1, 0.09, n_tasks=2), CONTROL, "rmse")
+    assert comparison.decimals == 3
 
 
 def test_verdict_does_not_praise_an_encoder_that_another_control_beats() -> None:

@@ -114,6 +114,18 @@ def test_coverage_has_a_section_of_its_own(tmp_path: Path) -> None:
     assert "Coverage</h2>" not in page_of(tmp_path, make_results(CELLS))
 
 
+def test_widths_in_different_units_are_shown_per_task(tmp_path: Path) -> None:
+    table = coverage().assign(task_type="regression")
+    units = {"a": "log mol/L", "b": "kcal/mol", "c": "kcal/mol"}
+    page = page_of(tmp_path, make_results(CELLS), coverage=table, label_units=units)
+    section = page[page.index("<h2>Coverage") : page.index("<h2>All values")]
+    assert "<h3>Intervals of values</h3>" in section
+    assert '1.500</td><td class="number">2</td>' not in section  # the mean of 1 and 2
+    assert '<td class="number">0.850</td><td class="number">2.000</td><td>kcal/mol</td>' in section
+    same = page_of(tmp_path, make_results(CELLS), coverage=table, label_units=dict.fromkeys(units, "pKi"))
+    assert '1.500</td><td class="number">2</td>' in same
+
+
 def test_a_table_that_holds_no_coverage_is_refused() -> None:
     with pytest.raises(DataError, match=r"\['width'\] are missing"):
         coverage_table(coverage().drop(columns="width"))

@@ -83,6 +83,13 @@ class Benchmark(ABC):
     label_unit: str = ""
     """Unit of the labels, for captions; empty where there is none or it is the user's to know."""
 
+    def label_units(self) -> Mapping[str, str]:
+        """Return the unit of each regression task where they are not all in the same: ``""`` for one that is unknown.
+
+        Errors in different units, or in unknown ones, are never averaged.
+        """
+        return {}
+
     @abstractmethod
     def tasks(self) -> Iterator[Task]:
         """Yield the tasks, always in the same order. Repeats of a task share its name."""

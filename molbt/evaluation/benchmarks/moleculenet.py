@@ -1,7 +1,7 @@
 """MoleculeNet and CYP450: property sets, split here by scaffold."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -55,7 +55,7 @@ class MoleculeNet(Benchmark):
     Rows are split 80/10/10, all columns of a data set alike; the validation part is left alone. A row without a label in a column does not
     count there, and a row whose SMILES cannot be read keeps its place and is left out of fitting and scoring, which is said. Means and
     intervals are over data sets: the columns of one (12 of Tox21, 27 of SIDER) are averaged first. Regression and classification share no
-    metric, and so no mean. RMSE of two data sets is in two units: read it per data set.
+    metric, and so no mean. RMSE of two data sets is in two units: it is shown per data set, and R² as a mean.
 
     Parameters
     ----------
@@ -132,12 +132,12 @@ class MoleculeNet(Benchmark):
         self.repeats = repeats
         self.max_rows = max_rows
         self.random_state = random_state
-        units = {name: DATA_SETS[name].unit for name in datasets if DATA_SETS[name].unit}
+        self._units = units = {name: DATA_SETS[name].unit for name in datasets if DATA_SETS[name].unit}
         self.label_unit = ", ".join(f"{unit} for {name}" for name, unit in units.items())
         self._notes: dict[str, str] = {}
         if len(set(units.values())) > 1:
             self._notes["units"] = (
-                f"RMSE and MAE of {' and '.join(units)} are in different units: read them per data set, and R² as a mean."
+                f"RMSE and MAE of {' and '.join(units)} are in different units: they are shown per data set, and R² as a mean."
             )
 
     def tasks(self) -> Iterator[Task]:
@@ -146,6 +146,9 @@ class MoleculeNet(Benchmark):
 
     def metrics(self, task: Task) -> tuple[str, ...]:
         return DATA_SETS[str(task.data_set)].metrics
+
+    def label_units(self) -> Mapping[str, str]:
+        return self._units
 
     def notes(self) -> list[str]:
         """Return which data sets were cut, and which metrics have no common unit; complete once ``tasks`` is exhausted."""

@@ -1,4 +1,4 @@
-import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from molbt.errors import ConfigError, DataError
 from molbt.evaluation.benchmarks.table import TableBenchmark
 from molbt.evaluation.protocol import evaluate
 from molbt.predict.features import feature_builders
+from molbt.predict.label_policy import LabelPolicy
 
 
 @pytest.fixture
@@ -23,28 +24,69 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "mine.csv"
 
 
-def test_table_tells_regression_and_classification_apart_and_says_so(path, caplog) -> None:
-    with caplog.at_level(logging.INFO):
-        benchmark = TableBenchmark(path, target=["pIC50", "active"], smiles_column="SMILES", split="random")
+def test_table_tells_regression_and_classification_apart_and_says_so(path) -> None:
+    benchmark = TableBenchmark(path, target=["pIC50", "active"], smiles_column="SMILES", split="random")
     assert benchmark.task_types == {"pIC50": "regression", "active": "classification"}
-    assert "active: classification (48 labels, 2 different values)" in caplog.text
-    assert "pIC50: regression (46 labels, 46 different values)" in caplog.text
-    told = TableBenchmark(path, target="active", smiles_column="SMILES", split="random", task_type="regression")
+    assert benchmark.notes()[:2] == ["pIC50: regression, 46 labels", "active: classification, 48 labels"]
+    policy = LabelPolicy(task_type="regression")
+    told = TableBenchmark(path, target="active", smiles_column="SMILES", split="random", policy=policy)
     assert told.task_types == {"active": "regression"}
 
 
-def test_table_reads_two_classes_in_words_and_says_what_it_cannot_read(path, caplog) -> None:
+def test_table_reads_labels_as_fit_does_and_counts_what_is_left_out(tmp_path) -> None:
+    frame = pd.DataFrame(
+        {
+            "smiles": ["CCO", "OCC", "CCN", "CCCl", "CCCN", "CCCO", "CCCCO", "CCCCN"],
+            "IC50": ["100", "1000", ">10000", "0", "10", "20", "about 5", "40"],
+            "sign": ["", "", "", "", "", "<", "", ""],
+        }
+    )
+    frame.to_csv(tmp_path / "raw.csv", index=False)
+    policy = LabelPolicy(unit="nM", scale="pIC50", duplicates="mean", max_spread=1.0)
+    options = {"target": "IC50", "split": "random", "test_fraction": 0.4}
+    benchmark = TableBenchmark(tmp_path / "raw.csv", policy=policy, relation_columns=["sign"], **options)
+    (task,) = benchmark.tasks()
+    nan = np.nan  # pIC50 is 9 − log10(nM); ethanol's 7 and 6 become one 6.5
+    np.testing.assert_allclose(task.y, [6.5, nan, nan, nan, 8.0, nan, nan, 9 - np.log10(40)])
+    assert benchmark.label_unit == "pIC50"
+    summary, said = benchmark.notes()
+    for count in ("3 labels", "bounds 2", "replicates of other rows 1", "neither number nor class 1", "not convertible 1"):
+        assert count in summary
+    assert said == "Policy of labels: pIC50 from nM; bounds drop; replicates mean; conflicts beyond 1 drop."
+    used = TableBenchmark(tmp_path / "raw.csv", policy=replace(policy, censored="value"), relation_columns=["sign"], **options)
+    assert np.isfinite(next(used.tasks()).y).sum() == 5
+    assert used.settings() != benchmark.settings()
+
+
+def test_table_makes_classes_by_a_threshold(path) -> None:
+    policy = LabelPolicy(active_above=6.5)
+    (task,) = TableBenchmark(path, target="pIC50", smiles_column="SMILES", split="random", policy=policy).tasks()
+    values = pd.read_csv(path)["pIC50"].to_numpy()
+    np.testing.assert_array_equal(task.y, np.where(np.isnan(values), np.nan, values >= 6.5))
+    assert task.task_type == "classification"
+
+
+def test_table_says_which_units_its_targets_are_in(path) -> None:
+    options = {"target": ["pIC50", "active"], "smiles_column": "SMILES", "split": "random"}
+    assert TableBenchmark(path, **options).label_units() == {"pIC50": ""}
+    known = TableBenchmark(path, policy=LabelPolicy(unit="kcal/mol"), **options)
+    assert known.label_units() == {"pIC50": "kcal/mol"}
+    assert known.label_unit == "kcal/mol"
+
+
+def test_table_reads_two_classes_in_words_and_says_what_it_cannot_read(path) -> None:
     frame = pd.read_csv(path)
     frame["class"] = np.where(frame["active"] == 1, "Active", "inactive")
     frame.loc[2, "class"], frame.loc[4, "class"] = "unclear", ""
     frame.to_csv(path, index=False)
-    task = next(iter(TableBenchmark(path, target="class", smiles_column="SMILES", split="random").tasks()))
+    benchmark = TableBenchmark(path, target="class", smiles_column="SMILES", split="random")
+    task = next(benchmark.tasks())
     expected = frame["active"].to_numpy(dtype=float, copy=True)
     expected[[2, 4]] = np.nan
     np.testing.assert_array_equal(task.y, expected)
     assert task.task_type == "classification"
-    assert "1 cells of column 'class'" in caplog.text
-    assert "row 2: 'unclear'" in caplog.text
+    assert benchmark.notes()[0] == "class: classification, 46 labels; left out: neither number nor class 1"
+    assert benchmark.labels[0].reasons[2].startswith("'unclear'")
 
 
 def test_table_yields_every_target_and_repeat_with_shared_parts(path) -> None:
@@ -96,7 +138,8 @@ def test_table_keeps_the_rows_of_a_molecule_in_one_part(tmp_path) -> None:
     smiles = ["C" * n + "N" for n in range(1, 31)]
     frame = pd.DataFrame({"smiles": [*smiles, *("N" + "C" * n for n in range(1, 31))], "y": np.arange(60.0)})
     frame.to_csv(tmp_path / "twice.csv", index=False)
-    for task in TableBenchmark(tmp_path / "twice.csv", target="y", split="random", repeats=3).tasks():
+    policy = LabelPolicy(duplicates="keep")
+    for task in TableBenchmark(tmp_path / "twice.csv", target="y", split="random", repeats=3, policy=policy).tasks():
         test = task.parts["test"]
         assert set(test % 30) == set(test[test < 30])
         assert len(test) == 12
@@ -113,7 +156,9 @@ def test_table_settings_change_with_the_file(path) -> None:
     ("options", "error", "message"),
     [
         ({"target": "pic50"}, DataError, "pass --target pIC50"),
-        ({"target": "note"}, DataError, "expected numbers in the column 'note'"),
+        ({"target": "note"}, DataError, "column 'note' leaves no label"),
+        ({"target": "pIC50", "relation_columns": ["note", "note"]}, ConfigError, "--relation-column"),
+        ({"target": "pIC50", "relation_columns": ["sign"]}, DataError, "--relation-column"),
         ({"target": []}, ConfigError, "one or more different target columns"),
         ({"target": "pIC50", "split": "scafold"}, ConfigError, "did you mean 'scaffold'"),
         ({"target": "pIC50", "test_fraction": 1.0}, ConfigError, "between 0 and 1"),
@@ -122,8 +167,7 @@ def test_table_settings_change_with_the_file(path) -> None:
         ({"target": "pIC50", "split": "time"}, ConfigError, "--time-column"),
         ({"target": "pIC50", "split": "random", "time_column": "pIC50"}, ConfigError, "takes no times"),
         ({"target": "pIC50", "split": "time", "time_column": "year"}, DataError, "column 'year' is not in"),
-        ({"target": "pIC50", "task_type": "classification"}, DataError, "found 4"),
-        ({"target": "pIC50", "task_type": "ranking"}, ConfigError, "unknown task type"),
+        ({"target": "pIC50", "policy": LabelPolicy(task_type="classification")}, DataError, "received 4"),
         ({"target": "pIC50", "smiles_column": "smiles"}, DataError, "--smiles-column SMILES"),
     ],
 )
