@@ -98,9 +98,7 @@ def read_drawn_molecules(path: Path) -> list[str]:
     """
     table = read_table(path, format="csv")
     if "smiles" not in table.frame:
-        raise DataError(
-            f"expected a column 'smiles' in {path}, found {', '.join(table.frame.columns)}; copy it again"
-        )
+        raise DataError(f"expected a column 'smiles' in {path}, found {', '.join(table.frame.columns)}; copy it again")
     return table.frame["smiles"].tolist()
 
 

