@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import expit
@@ -10,7 +10,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from molbt.errors import ConfigError
 from molbt.predict.features import Block, FeatureSet
-from molbt.predict.head import Head
+from molbt.predict.head import Head, Trial
 from molbt.predict.scaling import BlockScaler
 
 # Directions of the training rows whose singular value is below this share of the largest are rounding.
@@ -91,6 +91,9 @@ class MahalanobisPrototypes(_Prototypes):
     name: ClassVar[str] = "prototypes_mahalanobis"
 
     ridge: float = 0.1
+
+    def suggest(self, trial: Trial, features: FeatureSet) -> dict[str, Any]:
+        return {"ridge": trial.suggest_float("ridge", 1e-3, 10.0, log=True)}
 
     def _check(self, features: FeatureSet) -> None:
         super()._check(features)

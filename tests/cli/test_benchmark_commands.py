@@ -13,9 +13,9 @@ def test_evaluate_moleculenet_prints_each_family_fraction_and_what_was_cut(real_
     assert run([*arguments, "--repeats", "1"]) == 0
     printed = capsys.readouterr().out
     assert printed.count("moleculenet: ROC AUC, higher is better") == 2
-    assert printed.count("moleculenet: RMSE (log mol/L for esol, kcal/mol for freesolv)") == 2
-    assert printed.count("0.2 of the training labels") == 2
-    assert printed.count("rmse by data set") == 2
+    assert printed.count("moleculenet: R²") == 2  # RMSE of two units has no mean
+    assert printed.count("0.2 of the training labels") == 3
+    assert printed.count("RMSE by task, lower is better; no mean") == 2
     assert "bbbp: 100 of 2050 rows, drawn at random" in printed
     results = pd.read_csv(tmp_path / "r" / "results.csv")
     assert results.groupby("data_set")["n_train"].agg(set).map(sorted).to_dict()["esol"] == [16, 80]

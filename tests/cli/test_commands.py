@@ -336,7 +336,9 @@ def test_a_file_system_error_names_the_path_and_what_to_do(smi, tmp_path, capsys
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MOLBT_CACHE", str(tmp_path / "file" / "cache"))
     assert run(["pretrain", str(smi), "-o", str(tmp_path / "run"), *SMALL]) == 1
-    assert re.fullmatch(r"molbt: cannot use .*file/cache.*: Not a directory; check the path.*\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        r"molbt: cannot write .*file/cache.*: Not a directory; free space or correct the permissions.*\n", capsys.readouterr().err
+    )
 
 
 def test_debug_shows_a_traceback(tmp_path, capsys):

@@ -4,6 +4,7 @@ import json
 import math
 import pickle
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from molbt import MoleculeFeaturizer, Predictor
+from molbt.data.json_files import read_json
 from molbt.errors import CheckpointError, ConfigError, DataError, ShapeError
 from molbt.predict import cross_validation, heads, saved_predictor
 from molbt.predict.features import feature_builders
@@ -479,9 +481,10 @@ def test_a_file_that_is_no_description_is_refused(content, rewrite):
 
 
 def test_a_description_beyond_all_measure_is_not_read(rewrite, monkeypatch):
-    monkeypatch.setattr(saved_predictor, "_MAX_DESCRIPTION_BYTES", 100)
+    directory = rewrite(["facts"], {})
+    monkeypatch.setattr("molbt.predict.saved_predictor.read_json", partial(read_json, max_bytes=100))
     with pytest.raises(CheckpointError, match="has at most 100"):
-        Predictor.load(rewrite(["facts"], {}))
+        Predictor.load(directory)
 
 
 # Cross-validation
