@@ -141,7 +141,10 @@ class Corpus:
     def fatal(self, column: str) -> dict[str, str]:
         """Return the values that killed their worker while they were hashed, with the reason: no view uses them."""
         path = self.fatal_path(column)
-        return read_json(path, remedy="prepare the corpus again", error=DataError) if path.is_file() else {}
+        fatal = read_json(path, remedy="prepare the corpus again", error=DataError) if path.is_file() else {}
+        if not all(isinstance(reason, str) for reason in fatal.values()) or not fatal.keys() <= set(self.values(column) if fatal else ()):
+            raise DataError(f"expected values of column {column!r} with reasons in {path}, found something else; prepare the corpus again")
+        return fatal
 
     def samples(self, config: RunConfig) -> Samples:
         """Return the samples of a run: rows whose values are usable in every view and not excluded.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from molbt.errors import CheckpointError, ConfigError
-from molbt.modalities.text_models import TextModelFiles, find_text_model, load_text_model
+from molbt.modalities._text_models import TextModelFiles, find_text_model, load_text_model
 
 _TOKENS_PER_BATCH = 8_192  # padded; a batch of 32 texts of 256 tokens
 

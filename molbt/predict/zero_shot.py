@@ -189,7 +189,9 @@ def _scored(featurizer: PairFeaturizer, smiles: Sequence[Any], texts: Sequence[A
     molecules, texts_found = frame["smiles"].drop_duplicates().tolist(), frame["text"].drop_duplicates().tolist()
     matrix = featurizer.score(molecules, texts_found)
     row, column = pd.Index(molecules).get_indexer(frame["smiles"]), pd.Index(texts_found).get_indexer(frame["text"])
-    frame = frame.assign(score=matrix[row, column].astype(np.float64), blind=np.nanmean(matrix, axis=1, where=np.isfinite(matrix))[row])
+    known = np.isfinite(matrix)
+    blind = np.where(known, matrix, 0).sum(axis=1, dtype=np.float64) / np.maximum(known.sum(axis=1), 1)
+    frame = frame.assign(score=matrix[row, column].astype(np.float64), blind=blind[row])
     frame = frame[np.isfinite(frame["score"])]
     both = frame.groupby("text")["label"].nunique()
     distinct = [text for text in texts_found if both.get(text, 0) == 2]

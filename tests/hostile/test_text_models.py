@@ -12,7 +12,7 @@ from carriers import Touch, carriers
 from safetensors.torch import load_file, save_file
 
 from molbt.errors import CheckpointError, ConfigError, MolbtError
-from molbt.modalities.text_models import find_text_model, load_text_model
+from molbt.modalities._text_models import find_text_model, load_text_model
 
 CODE = """
 from pathlib import Path
