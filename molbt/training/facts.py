@@ -42,7 +42,8 @@ def training_facts(
         last = metrics.iloc[-1]
         loss = float(last["loss"])
         counted = {name: int(last[name]) for name in ("epoch", "step", "samples_seen")}
-    except (ValueError, TypeError, LookupError) as error:
+        shares, ranks = _by_name(last, ".contribution", loss), _by_view(last, "embedding_rank.")
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise CheckpointError(f"metrics.csv does not tell how the run went ({error!r}); start the run again in a new directory") from error
     return {
         "molecules": len(samples),
@@ -57,8 +58,8 @@ def training_facts(
         "steps": counted["step"],
         "samples_seen": counted["samples_seen"],
         "final_loss": loss,
-        "loss_shares": _by_name(last, ".contribution", loss),
-        "embedding_rank": _by_view(last, "embedding_rank."),
+        "loss_shares": shares,
+        "embedding_rank": ranks,
         **hardware.as_dict(),
         "versions": {"molbt": __version__, "torch": torch.__version__, "rdkit": corpus.manifest["rdkit"]},
     }
