@@ -1,11 +1,13 @@
 """Pairs against the twin's own networks called by hand, refused pairs, interactions and scores."""
 
+import json
 import pickle
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rdkit import Chem
 from sklearn.base import clone
 from small_run import nci_smiles, small_config
 
@@ -60,6 +62,13 @@ def test_features_are_both_embeddings_and_their_interactions(run):
     assert len(names) == found.shape[1] == 4 * 16 + 1
     assert [names[0], names[16], names[32], names[48], names[64]] == ["molecule_0", "text_0", "product_0", "difference_0", "cosine"]
     np.testing.assert_allclose(found[:, :16], MoleculeFeaturizer(run).fit_transform(SMILES[:8]), atol=1e-6)
+
+
+def test_the_card_counts_molecules_and_pairs(run):
+    facts = json.loads((run / "model" / "config.json").read_text())["facts"]
+    distinct = len({smiles for smiles in nci_smiles(200) if Chem.MolFromSmiles(smiles) is not None})
+    assert facts["molecules"] == distinct
+    assert facts["samples"] == 4 * distinct
 
 
 def test_scores_rank_molecules_as_the_objective_does(run):

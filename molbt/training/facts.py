@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 def training_facts(
     corpus: Corpus,
+    config: RunConfig,
     samples: Samples,
     hardware: Hardware,
     metrics: pd.DataFrame,
@@ -31,7 +33,7 @@ def training_facts(
 
     Parameters
     ----------
-    corpus, samples, hardware, init
+    corpus, config, samples, hardware, init
         Those of the run.
     metrics : DataFrame
         One row per epoch; the last one gives rank and loss.
@@ -46,7 +48,7 @@ def training_facts(
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise CheckpointError(f"metrics.csv does not tell how the run went ({error!r}); start the run again in a new directory") from error
     return {
-        "molecules": len(samples),
+        **_sizes(config, samples),
         # A card travels, and a path of the machine it was made on tells others nothing.
         "source": Path(corpus.manifest["source"]).name,
         "source_sha256": corpus.manifest["source_sha256"],
@@ -77,6 +79,13 @@ def seen_in_training(corpus: Corpus, config: RunConfig, samples: Samples, init: 
         logger.warning("%s does not tell which molecules it has, so overlaps of the new model with test sets cannot be found", where)
         return None
     return own.joined(before) if before is not None else own
+
+
+def _sizes(config: RunConfig, samples: Samples) -> dict[str, int]:
+    """The distinct entries of the first molecular view, and the samples where these are others: pairs of a molecule and a text."""
+    molecular = [name for name, view in config.views.items() if view.build_modality().is_molecular]
+    molecules = len(np.unique(samples.entries[molecular[0]].numpy())) if molecular else 0
+    return {"molecules": molecules} | ({"samples": len(samples)} if molecules != len(samples) else {})
 
 
 def _by_view(row: pd.Series, prefix: str) -> dict[str, float]:

@@ -159,7 +159,7 @@ def pretrain(
             if rank() == 0:
                 seen = seen_in_training(corpus, config, samples, init)
                 metrics = pd.read_csv(run.path / "metrics.csv")
-                facts = training_facts(corpus, samples, hardware, metrics, init=init, licence=record["licence"])
+                facts = training_facts(corpus, config, samples, hardware, metrics, init=init, licence=record["licence"])
                 with writing_run(run.model):
                     if seen is not None:
                         seen.save(run.model)
