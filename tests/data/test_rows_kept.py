@@ -232,7 +232,7 @@ def test_damaged_parquet_is_rows_or_a_data_error(tmp_path_factory, data):
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ["gz", "zst"])
 def test_a_file_cut_anywhere_gives_the_rows_before_and_an_error(tmp_path, ending):
-    lines = [b"C%dCC%d name%d\n" % (i % 7 + 1, i % 7 + 1, i * i) for i in range(3_000)]
+    lines = [b"C%dCC%d name%d\n" % (i % 7 + 1, i % 7 + 1, i * i) for i in range(600)]
     compressed = COMPRESS[ending](b"".join(lines))
     path = tmp_path / f"table.smi.{ending}"
     for cut in range(1, len(compressed), 7):

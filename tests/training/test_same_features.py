@@ -30,8 +30,8 @@ def test_corpus_is_the_same_bytes_for_any_number_of_workers(corpus, tmp_path):
 
 def prepared_after_kills(directory: Path, seed: int) -> tuple[Corpus, int]:
     draw, kills = random.Random(seed), 0
-    for _ in range(4):
-        kills += in_child(lambda: small_corpus(directory), kill_after=draw.uniform(0.01, 0.3)) == -signal.SIGKILL
+    for attempt in range(5):  # later and later: the first ones find a quick machine at work too, the last ones a slow one
+        kills += in_child(lambda: small_corpus(directory), kill_after=draw.uniform(0.01, 0.02) * 2**attempt) == -signal.SIGKILL
     return small_corpus(directory), kills
 
 
