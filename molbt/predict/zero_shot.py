@@ -56,6 +56,8 @@ class RankingQuality(BaseModel):
         """Return it in words."""
         low, high = self.gain_interval
         told = "the text tells something" if low > 0 else "the text costs" if high < 0 else "no gain from the text is shown"
+        if self.text_ignored < 0.5:  # beaten by a constant: a difference to it would pass for a gain
+            told = "without the text these scores are worse than chance, so the difference claims nothing"
         return (
             f"ROC AUC on {self.n_assays} held-out assays {self.roc_auc:.3f} ({self.roc_auc_interval[0]:.3f} to "
             f"{self.roc_auc_interval[1]:.3f}), with the text ignored {self.text_ignored:.3f}; difference {self.gain:+.3f} ({low:+.3f} to "

@@ -16,7 +16,7 @@ from molbt import PairFeaturizer, pretrain
 from molbt.cli.main import run as molbt
 from molbt.errors import CheckpointError, ConfigError, DataError, ShapeError
 from molbt.predict.saved_zero_shot import load_zero_shot, save_zero_shot
-from molbt.predict.zero_shot import ZeroShotPredictor
+from molbt.predict.zero_shot import RankingQuality, ZeroShotPredictor
 
 SIGNS = {"nitrogen": "N", "oxygen": "O", "sulfur": "S", "chlorine": "Cl", "ring": "1", "carbonyl": "=O", "aromatic": "c", "branch": "("}
 
@@ -87,6 +87,22 @@ def test_new_assays_are_ranked_and_the_control_stands_beside(twin, table, predic
     assert found.roc_auc > 0.7
     assert low > 0
     assert "text" in found.line()
+
+
+@pytest.mark.parametrize(
+    ("text_ignored", "interval", "words"),
+    [
+        (0.6, (0.01, 0.05), "tells something"),
+        (0.6, (-0.01, 0.05), "no gain"),
+        (0.6, (-0.05, -0.01), "costs"),
+        (0.4, (0.1, 0.3), "claims nothing"),
+    ],
+)
+def test_a_gain_is_claimed_only_over_a_control_that_is_one(text_ignored, interval, words):
+    quality = RankingQuality(
+        n_assays=9, roc_auc=0.65, roc_auc_interval=(0.6, 0.7), text_ignored=text_ignored, gain=sum(interval) / 2, gain_interval=interval
+    )
+    assert words in quality.line()
 
 
 def test_probabilities_are_platts_with_assays_of_equal_weight(twin, table, predictor):
