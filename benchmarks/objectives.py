@@ -1,165 +1,201 @@
-"""Every objective on the same molecules, encoder and views: frozen probes beside their controls, and the time of a step.
+"""Every objective on the same molecules, encoder and views: frozen probes beside their controls.
 
-    python benchmarks/objectives.py -o runs/objectives table.smi [--objectives vicreg,byol] [--seeds 3] [--tasks 12]
-    python benchmarks/objectives.py -o runs/objectives --time [--rounds 9]
+    python benchmarks/objectives.py -o runs/objectives table.parquet --sweep     # chooses each objective's main weight
+    python benchmarks/objectives.py -o runs/objectives table.parquet             # trains and probes with what was chosen
 
-A cell is an objective and a seed: a run and the results of its probes in ``OUTPUT/<objective>-<seed>``. Finished cells are read, and a
-stopped one goes on where it was. The probes are the embedding alone under LightGBM and a ridge regression on the first tasks of MoleculeACE
-(``MOLBT_DATA``), beside the same encoder untrained and plain counts. ``--time`` measures steps of all objectives in turns in one process,
-relative to Barlow Twins.
+A cell is an objective, a value of its main weight and a seed: a run and the results of its probes in a folder of its own below ``OUTPUT``.
+Finished cells are read, and a stopped one goes on where it was. The probes are heads on the frozen embedding alone: tasks of MoleculeACE
+(``MOLBT_DATA``), whose molecules are not trained on. ``--sweep`` trains for a quarter of the epochs with one seed and compares values on
+other targets than those of the table. Controls: the same encoder untrained, principal components of its inputs, and plain counts.
 """
 
 import argparse
+import json
 import logging
-import statistics
-import tempfile
-import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-import torch
 
 from molbt import RunConfig, pretrain, registry
-from molbt.config_sections import ObjectiveConfig
 from molbt.data.corpus import Corpus, prepare
 from molbt.data.sources import data_dir, embedded_molecules
+from molbt.data.tables import read_table
 from molbt.evaluation.benchmarks.moleculeace import MoleculeACE
 from molbt.evaluation.controls import control_features
 from molbt.evaluation.encoder_features import encoder_features
+from molbt.evaluation.leakage import benchmark_exclusions
 from molbt.evaluation.protocol import evaluate
 from molbt.evaluation.statistics import paired_differences, summarise
-from molbt.model.twin_model import TwinModel
-from molbt.objectives.base import StepContext, Views
-from molbt.training.batches import SampleStore
-from molbt.training.schedule import optimiser_groups
 
-HEADS = ("lightgbm", "ridge")
-SETTINGS = ("encoder.embedding_dim=256", "encoder.hidden=[512]", "trainer.epochs=8")
-THIRD_VIEW = {"simtriplet": {"views": {"c": {"like": "a", "drop": 0.3}}, "pairs": [["a", "b"], ["a", "c"]]}}
-"""SimTriplet needs a third view: a stronger augmentation, where no column of neighbours is given."""
+HEADS = ("ridge", "knn", "lightgbm")
+FINGERPRINT = {"modality": "fingerprint", "column": "smiles", "kinds": ["ecfp4", "atom_pair"], "counts": True, "width": 2048}
+BASE: dict[str, Any] = {
+    "views": {"a": {**FINGERPRINT, "drop": 0.15}, "b": {"like": "a"}},
+    "pairs": [["a", "b"]],
+    "encoder": {"hidden": [512], "embedding_dim": 256},
+    "projector": {"widths": [1024, 1024]},
+    "trainer": {"epochs": 8, "batch_size": 512, "learning_rate": 1e-3},
+}
+SETTINGS: dict[str, dict[str, Any]] = {
+    # A third view: a stronger augmentation, where no column of neighbours is given.
+    "simtriplet": {"views": {**BASE["views"], "c": {**FINGERPRINT, "drop": 0.3}}, "pairs": [["a", "b"], ["a", "c"]]},
+    # Its transformer reads rows as wide as the projections: at 1024 and three layers one step takes as long as a hundred of the others.
+    "all4one": {"projector": {"widths": [1024, 256]}, "objective": {"layers": 1}},
+}
+MAIN_WEIGHT: dict[str, tuple[str, tuple[float, ...]]] = {
+    "barlow_twins": ("redundancy_weight", (16.0, 128.0, 512.0)),
+    "hsic": ("redundancy_weight", (1.0, 16.0, 128.0)),
+    "mixed_barlow_twins": ("mixing_weight", (1.0, 4.0)),
+    "vicreg": ("covariance_weight", (1.0, 10.0)),
+    "simclr": ("temperature", (0.1, 0.5)),
+    "moco": ("temperature", (0.07, 0.2)),
+    "byol": ("momentum", (0.9, 0.99)),
+    "nnclr": ("temperature", (0.1, 0.3)),
+    "tico": ("contrast_weight", (8.0, 32.0)),
+    "twist": ("diversity_weight", (1.0, 2.0)),
+    "all4one": ("temperature", (0.07, 0.2)),
+    "amcl": ("cost_weight", (0.01, 0.1)),
+}
+"""SimSiam and SimTriplet have no weight to choose."""
 
 
 def names() -> list[str]:
-    """Objectives over pairs of views, which need no labels."""
+    """Objectives over pairs of views of molecules, which need no labels."""
     found = [name for name in registry.available("objectives") if not registry.find("objectives", name).requires_labels]
-    return [name for name in found if name != "regression"]
+    return [name for name in found if name not in ("regression", "matching", "signed_barlow_twins")]
 
 
-def config_of(objective: str, seed: int, changes: list[str]) -> RunConfig:
-    preset = RunConfig.from_preset("default", changes=[*SETTINGS, *changes, f"trainer.seed={seed}"]).as_dict()
-    extra = THIRD_VIEW.get(objective, {})
-    third = {
-        name: {**preset["views"]["a"], **{k: v for k, v in view.items() if k != "like"}} for name, view in extra.get("views", {}).items()
-    }
-    pairs = extra.get("pairs", preset["pairs"])
-    return RunConfig.from_dict({**preset, "views": {**preset["views"], **third}, "pairs": pairs, "objectives": [{"name": objective}]})
+def config_of(objective: str, seed: int, changes: list[str], value: float | None = None) -> RunConfig:
+    """Return the run's configuration; the value is that of the objective's main weight."""
+    settings = dict(SETTINGS.get(objective, {}))
+    term = {"name": objective, **settings.pop("objective", {})}
+    if value is not None:
+        term[MAIN_WEIGHT[objective][0]] = value
+    return RunConfig.from_dict({**BASE, **settings, "objectives": [term]}, changes=[*changes, f"trainer.seed={seed}"])
 
 
-def run_cell(corpus: Corpus, directory: Path, config: RunConfig, benchmark: MoleculeACE, jobs: int) -> pd.DataFrame:
-    """Train and probe one cell, or what is left of it."""
-    model = pretrain(corpus, directory / "run", config=config, resume=True).directory
-    features = encoder_features(model, directory, n_jobs=jobs)
-    sets = control_features(features.learned, ["embedding"], policy=features.policy, n_jobs=jobs)
+def probe(directory: Path, model: Path, features: list[str], benchmark: MoleculeACE, heads: tuple[str, ...], jobs: int) -> pd.DataFrame:
+    """Return the scores of heads on a run's frozen features, or on those of its controls."""
+    encoder = encoder_features(model, directory, n_jobs=jobs)
+    sets = [each for each in control_features(encoder.learned, features, policy=encoder.policy, n_jobs=jobs) if each[0] in features]
     return evaluate(
-        benchmark, sets, HEADS, n_jobs=jobs, results_path=directory / "results.csv", identities=features.identities, progress=logging.info
+        benchmark,
+        sets,
+        heads,
+        n_jobs=jobs,
+        results_path=directory / "results.csv",
+        identities={name: value for name, value in encoder.identities.items() if name in features},
     )
 
 
-def report(results: pd.DataFrame) -> None:
-    """Print means over tasks and the paired difference to the untrained encoder, per objective and head."""
+def run_cell(corpus: Corpus, directory: Path, config: RunConfig, benchmark: MoleculeACE, heads: tuple[str, ...], jobs: int) -> pd.DataFrame:
+    """Train and probe one cell, or what is left of it, and return its scores beside the rank of its embedding."""
+    run = pretrain(corpus, directory / "run", config=config, resume=True)
+    last = run.metrics.iloc[-1]
+    scores = probe(directory, run.directory, ["embedding"], benchmark, heads, jobs)
+    return scores.assign(rank=last["embedding_rank.a"], loss=last["loss"])
+
+
+def report(results: pd.DataFrame) -> pd.DataFrame:
+    """Return means over tasks and seeds, and the paired difference to the untrained encoder with its interval over tasks."""
     results = results[results["metric"] == "rmse"]
-    for (objective, seed), cell in results.groupby(["objective", "seed"], sort=False):
-        means = summarise(cell).set_index(["features", "head"])["mean"]
-        for head in HEADS:
-            differences = paired_differences(cell[cell["head"] == head], ("untrained", head)).set_index("features")
-            row = differences.loc["embedding"]
-            values = "  ".join(f"{name} {means[name, head]:.3f}" for name in ("counts", "untrained", "embedding"))
-            interval = f"{row['mean_difference']:+.3f} ({row['ci_low']:+.3f} to {row['ci_high']:+.3f})"
-            print(f"{objective:>20} seed {seed} × {head:<8} {values}  to untrained {interval}")
+    mean = results.groupby(["objective", "features", "head", "task", "metric", "split"], as_index=False).agg(
+        value=("value", "mean"), rank=("rank", "mean"), seeds=("seed", "nunique")
+    )
+    controls = mean[mean["objective"] == "controls"]
+    rows = []
+    for objective, cell in mean.groupby("objective", sort=False):
+        together = pd.concat([controls[controls["features"] == "untrained"], cell[cell["features"] == "embedding"]])
+        for (features, head), part in cell.groupby(["features", "head"]):
+            row = {"objective": objective, "features": features, "head": head, "rmse": part["value"].mean(), "seeds": part["seeds"].min()}
+            if objective != "controls":
+                filled = together[together["head"] == head].assign(
+                    benchmark="moleculeace", repeat=0, fraction=1.0, data_set=together["task"]
+                )
+                differences = paired_differences(filled, ("untrained", head)).set_index("features").loc["embedding"]
+                row |= {"to_untrained": differences["mean_difference"], "low": differences["ci_low"], "high": differences["ci_high"]}
+                row["rank"] = part["rank"].mean()
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
-class Stepper:
-    """An objective and its twin, ready to take steps as the trainer does."""
-
-    def __init__(self, name: str, corpus: Corpus, batch_size: int) -> None:
-        self.config = config_of(name, 0, [])
-        samples = corpus.samples(self.config)
-        columns = {view: corpus.columns(settings) for view, settings in self.config.views.items()}
-        torch.manual_seed(0)
-        self.twin = TwinModel(self.config, {}).train()
-        self.objective = ObjectiveConfig(name=name).build()
-        self.objective.build(self.twin, pairs=self.config.pairs, n_tasks={})
-        self.store = SampleStore(self.twin.modalities, columns, samples, seed=0, device=torch.device("cpu"))
-        self.optimiser = torch.optim.AdamW(optimiser_groups(self.twin, [self.objective], weight_decay=1e-4), lr=1e-3, fused=True)
-        self.batch_size, self.n_steps = batch_size, 0
-
-    def step(self) -> float:
-        """CPU seconds of one step."""
-        batch = self.store.batch(0, self.n_steps % (len(self.store) // self.batch_size), self.batch_size)
-        rows = torch.arange(len(batch))
-        started = time.process_time()
-        context = StepContext(
-            pairs=self.config.pairs,
-            draws=batch.draws("objective"),
-            step_draws=batch.step_draws("objective", self.n_steps),
-            entities=batch.entities(rows),
-        )
-        loss = self.objective.step(self.twin, Views(self.twin, batch, rows, len(batch)), context).loss
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
-        with torch.no_grad():
-            self.objective.after_step(self.twin, 0.0)
-        self.n_steps += 1
-        return time.process_time() - started
+def choose(results: pd.DataFrame) -> dict[str, float]:
+    """Return the value of each objective's main weight with the least mean error under the ridge regression."""
+    means = results[(results["metric"] == "rmse") & (results["head"] == "ridge")].groupby(["objective", "weight"])["value"].mean()
+    print(means.unstack("weight").to_string(float_format="{:.4f}".format))
+    return {objective: float(means[objective].idxmin()) for objective in means.index.get_level_values(0).unique()}
 
 
-def measure_steps(chosen: list[str], rounds: int, batch_size: int) -> None:
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as directory:
-        corpus = prepare(embedded_molecules().head(4 * batch_size), config_of("simtriplet", 0, []), directory=Path(directory) / "corpus")
-        steppers = {name: Stepper(name, corpus, batch_size) for name in dict.fromkeys(["barlow_twins", *chosen])}
-        seconds: dict[str, list[float]] = {name: [] for name in steppers}
-        for _ in range(rounds + 1):
-            for name, stepper in steppers.items():
-                seconds[name].append(stepper.step())
-    for name, values in seconds.items():
-        ratios = [a / b for a, b in zip(values[1:], seconds["barlow_twins"][1:], strict=True)]  # the first round warms up
-        print(f"{name:>20}: {statistics.median(values[1:]) * 1e3:8.1f} ms, {statistics.median(ratios):.2f} × barlow_twins")
+def molecules_of(table: str | None, n: int) -> pd.DataFrame:
+    """Return so many rows of a table, the same in every run; without those that a column marks as FS-Mol's evaluated molecules."""
+    if table is None:
+        return embedded_molecules().head(n)
+    frame = read_table(table).frame
+    if "in_fsmol_valid_or_test" in frame:
+        frame = frame[~frame["in_fsmol_valid_or_test"].astype(str).str.lower().eq("true")]
+    return frame[["smiles"]].sample(min(n, len(frame)), random_state=0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "molecules", nargs="?", help="a table, file of SMILES or prepared corpus; the molecules that come with RDKit by default"
-    )
+    parser.add_argument("table", nargs="?", help="molecules; those that come with RDKit by default")
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--sweep", action="store_true", help="choose each objective's main weight, and keep it in OUTPUT/choices.json")
     parser.add_argument("--objectives", help="separated by commas; all by default")
+    parser.add_argument("--molecules", type=int, default=50_000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tasks", type=int, default=12)
     parser.add_argument("--set", action="append", default=[], dest="changes", help="trainer.epochs=8")
+    parser.add_argument("--variant", default="", help="part of the folders' names, for runs with other settings beside these")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--time", action="store_true", help="measure steps, and train nothing")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--batch-size", type=int, default=1024, help="of --time")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    output, jobs, changes = arguments.output, arguments.jobs, arguments.changes
     chosen = arguments.objectives.split(",") if arguments.objectives else names()
-    if arguments.time:
-        measure_steps(chosen, arguments.rounds, arguments.batch_size)
+    data = data_dir(None)
+    source = molecules_of(arguments.table, arguments.molecules)
+    corpus = prepare(
+        source,
+        config_of("simtriplet", 0, []),
+        directory=output / "corpus",
+        exclude=benchmark_exclusions(["moleculeace"], data),
+        n_jobs=jobs,
+    )
+    targets = MoleculeACE(data).targets
+    probes, others = targets[: arguments.tasks], targets[arguments.tasks :]
+    choices_file = output / "choices.json"
+
+    if arguments.sweep:
+        epochs = max(1, config_of("barlow_twins", 0, changes).trainer.epochs // 4)
+        swept = []
+        for objective in [name for name in chosen if name in MAIN_WEIGHT]:
+            for value in MAIN_WEIGHT[objective][1]:
+                config = config_of(objective, 0, [*changes, f"trainer.epochs={epochs}"], value)
+                directory = output / f"sweep{arguments.variant}-{objective}-{value:g}"
+                cell = run_cell(corpus, directory, config, MoleculeACE(data, targets=others), HEADS[:1], jobs)
+                swept.append(cell.assign(objective=objective, weight=value))
+        before = json.loads(choices_file.read_text()) if choices_file.is_file() else {}
+        choices_file.write_text(json.dumps(before | choose(pd.concat(swept)), indent=2))
         return
-    source = arguments.molecules or embedded_molecules()
-    corpus = prepare(source, config_of("simtriplet", 0, arguments.changes), directory=arguments.output / "corpus", n_jobs=arguments.jobs)
-    benchmark = MoleculeACE(data_dir(None), limit=arguments.tasks)
-    results = []
+
+    choices = json.loads(choices_file.read_text()) if choices_file.is_file() else {}
+    benchmark, results = MoleculeACE(data, targets=probes), []
     for seed in range(arguments.seeds):
         for objective in chosen:
-            config = config_of(objective, seed, arguments.changes)
-            cell = run_cell(corpus, arguments.output / f"{objective}-{seed}", config, benchmark, arguments.jobs)
+            config = config_of(objective, seed, changes, choices.get(objective))
+            directory = output / f"cell{arguments.variant}-{objective}-{seed}"
+            cell = run_cell(corpus, directory, config, benchmark, HEADS, jobs)
             results.append(cell.assign(objective=objective, seed=seed))
-    table = pd.concat(results)
-    table.to_csv(arguments.output / "objectives.csv", index=False)
-    report(table)
+            logging.info("%s seed %d: %s", objective, seed, summarise(cell).set_index("head")["mean"].round(4).to_dict())
+            if not any((each["objective"] == "controls").any() for each in results):
+                controls = probe(
+                    output / f"controls{arguments.variant}", directory / "run", ["counts", "pca", "untrained"], benchmark, HEADS, jobs
+                )
+                results.append(controls.assign(objective="controls", seed=0, rank=float("nan")))
+        table = pd.concat(results)
+        table.to_csv(output / f"objectives{arguments.variant}.csv", index=False)
+        print(report(table).to_string(index=False, float_format="{:.4f}".format), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ References
 ----------
 Garrido et al., "RankMe: Assessing the downstream performance of pretrained self-supervised representations by their rank", ICML 2023,
 equation 1 (effective rank); Chen and He, "Exploring simple Siamese representation learning", CVPR 2021, section 4.1 (std of normalised
-projections).
+projections); Zhang et al., "How does SimSiam avoid collapse without negative samples?", ICLR 2022 (centre and residual).
 """
 
 import math
@@ -26,6 +26,16 @@ def normalised_std(values: Tensor) -> float:
     """
     rows = torch.nn.functional.normalize(values.double(), dim=1)
     return float(rows.std(dim=0, unbiased=False).mean()) * math.sqrt(values.shape[1])
+
+
+def centre_share(values: Tensor) -> float:
+    """Return the squared length of the mean of the L2-normalised rows of ``(n, d)``.
+
+    Unit rows are their mean, the centre, and what is left of each, the residual; the mean squared length of the residuals is 1 minus this.
+    Near 0 the rows point everywhere, at 1 they are one point.
+    """
+    rows = torch.nn.functional.normalize(values.double(), dim=1)
+    return float(rows.mean(dim=0).square().sum())
 
 
 def singular_values(values: Tensor) -> Tensor:
@@ -82,6 +92,7 @@ def probe_twin(
             spectrum = singular_values(values)
             spectra[f"{kind}.{view}"] = spectrum.tolist()
             numbers[f"{kind}_std.{view}"] = normalised_std(values)
+            numbers[f"{kind}_centre.{view}"] = centre_share(values)
             numbers[f"{kind}_rank.{view}"] = effective_rank(spectrum)
     for a, b in pairs:
         numbers |= {f"{name}.{a}-{b}": value for name, value in cross_correlation(projections[a], projections[b]).items()}

@@ -30,6 +30,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "moco": {"queue_size": 100},
     "nnclr": {"queue_size": 100, "hidden": 24},
     "twist": {},
+    "twist/grouped": {"teacher_momentum": 0.9, "group_size": 7},
+    "twist/labels": {"self_labelling": 1.0},
     "amcl": {"hidden": 16, "width": 8, "heads": 2},
     "amcl/moco": {"host": "moco", "hidden": 16, "width": 8, "heads": 2, "queue_size": 100},
     "amcl/simsiam": {"host": "simsiam", "hidden": 16, "width": 8, "heads": 2},

@@ -9,7 +9,7 @@ from small_run import small_config
 from torch import Tensor, nn
 
 from molbt.errors import ConfigError, ShapeError
-from molbt.objectives.twist import TWIST, twist_terms
+from molbt.objectives.twist import TWIST, self_labelling_loss, standardised_in_groups, taught_consistency, twist_terms
 from molbt.training.trainer import pretrain
 
 PAIR = [("a", "b")]
@@ -77,6 +77,80 @@ def test_step_normalises_the_logits(keys):
     assert set(objective.norms.norms) == set(keys.values())
 
 
+def standardised(values: Tensor) -> Tensor:
+    return (values - values.mean(0)) / (values.var(0, unbiased=False) + 1e-5).sqrt()
+
+
+def test_groups_have_statistics_of_their_own():
+    rows = two_views(11, 4)[0]
+    expected = torch.cat([standardised(rows[:4]), standardised(rows[4:8]), standardised(rows[8:])])
+    assert torch.allclose(standardised_in_groups(rows, 3), expected, rtol=1e-12)
+    assert torch.allclose(standardised_in_groups(rows, 256), standardised(rows), rtol=1e-12)
+
+
+def test_surer_view_labels_the_other():
+    # Rows 0 and 2 are the surest; in row 0 the first view, in row 2 the second. Row 1 is less sure than both, row 3 than all.
+    a = torch.tensor([[6.0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 0.1]], dtype=torch.float64)
+    b = torch.tensor([[0.0, 1, 0], [0, 1, 0], [0, 0, 5], [0, 0.2, 0]], dtype=torch.float64)
+
+    def by_hand(a: Tensor, b: Tensor) -> Tensor:
+        return -(b[0].log_softmax(0)[0] + a[2].log_softmax(0)[2]) / 2
+
+    assert_same_function(lambda a, b: self_labelling_loss(a, b, a, b, share=0.5)[0], by_hand, a, b)
+    assert self_labelling_loss(a, b, a, b, share=0.5)[1] == 0.5
+    # A teacher of the opposite opinion about row 0 alone decides both who labels and with what.
+    teacher = a.clone()
+    teacher[0] = torch.tensor([0.0, 0, 9])
+    loss, labelled = self_labelling_loss(a, b, teacher, torch.zeros_like(b), share=0.25)
+    assert (loss.item(), labelled.item()) == (pytest.approx(-b[0].log_softmax(0)[2].item(), rel=1e-12), 0.25)
+    # Rows that are equally sure do not rise above the first that is left out: no label, no loss, no gradient.
+    same = torch.ones(4, 3, dtype=torch.float64, requires_grad=True)
+    nothing, none = self_labelling_loss(same, same, same, same, share=0.5)
+    nothing.backward()
+    assert (nothing.item(), none.item(), same.grad.abs().sum().item()) == (0, 0, 0)
+
+
+def test_teacher_is_what_views_are_compared_with():
+    a, b = two_views(9, 6)
+    t_a, t_b = two_views(9, 6, seed=1)
+
+    def by_hand(a: Tensor, b: Tensor) -> Tensor:
+        kl = nn.functional.kl_div
+        return (
+            kl(b.log_softmax(1), t_a.softmax(1), reduction="batchmean") + kl(a.log_softmax(1), t_b.softmax(1), reduction="batchmean")
+        ) / 2
+
+    assert_same_function(lambda a, b: taught_consistency(a, b, t_a, t_b), by_hand, a, b)
+
+
+def test_second_stage_comes_at_the_end_and_the_teacher_follows():
+    torch.manual_seed(0)
+    twin = SmallTwin({"a": "a", "b": "a"}, projection_dim=8)
+    objective = built(TWIST(self_labelling=0.25, final_labelled_share=1.0, teacher_momentum=0.5), twin, PAIR)
+    matrices = global_batch("ab", 12)
+    first = scored(objective, twin, matrices, PAIR, progress=0.7).terms
+    assert (first["labelled"], first["labelling"]) == (0, 0)
+    assert first["loss"] == pytest.approx((first["consistency"] + first["sharpness"] - first["diversity"]).item(), rel=1e-12)
+    shares = [scored(objective, twin, matrices, PAIR, progress=progress).terms for progress in (0.75, 0.875, 0.999)]
+    assert [round(terms["labelled"].item() * 12) for terms in shares] == [6, 9, 11]
+    assert all(terms["loss"] == terms["labelling"] for terms in shares)
+    before = objective.teachers.projectors["a"].weight.clone()
+    with torch.no_grad():
+        twin.projectors["a"].weight += 1
+    objective.after_step(twin, 0.0)
+    assert torch.allclose(objective.teachers.projectors["a"].weight, before + 0.5)
+
+
+def test_self_labelling_keeps_classes_in_use(tmp_path, objective_corpus):
+    objective = {"name": "twist", "self_labelling": 0.4}
+    metrics = pretrain(objective_corpus, tmp_path / "run", config=small_config(objectives=[objective], trainer={"epochs": 20})).metrics
+    assert (metrics["twist.labelled"][:12] == 0).all()
+    assert (metrics["twist.labelled"][13:] > 0.4).all()
+    assert metrics["twist.labelling"].iloc[-1] < metrics["twist.labelling"].iloc[12:14].max()
+    assert metrics["twist.sharpness"].iloc[-1] < metrics["twist.sharpness"].iloc[11]
+    assert metrics["twist.classes"].iloc[-1] > 12
+
+
 def test_twist_terms_move_as_its_theory_says(tmp_path, objective_corpus):
     metrics = pretrain(
         objective_corpus, tmp_path / "run", config=small_config(objectives=[{"name": "twist"}], trainer={"epochs": 20})
@@ -92,7 +166,13 @@ def test_twist_terms_move_as_its_theory_says(tmp_path, objective_corpus):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"temperature": 0.0}, "temperature above 0, got 0.0"), ({"diversity_weight": -1.0}, "diversity_weight of 0 or more, got -1.0")],
+    [
+        ({"temperature": 0.0}, "temperature above 0, got 0.0"),
+        ({"diversity_weight": -1.0}, "diversity_weight of 0 or more, got -1.0"),
+        ({"self_labelling": 1.5}, "self_labelling of"),
+        ({"final_labelled_share": 0.0}, "final_labelled_share"),
+        ({"group_size": 1}, "group_size of 2 or more, got 1"),
+    ],
 )
 def test_twist_refuses_settings_that_cannot_be_used(options, message):
     with pytest.raises(ConfigError, match=message):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from molbt.training.diagnostics import (
+    centre_share,
     collapse_reason,
     cross_correlation,
     effective_rank,
@@ -50,6 +51,19 @@ def test_normalised_std_is_one_for_isotropic_and_zero_for_collapsed_values():
     assert normalised_std(gaussian(1, 64).expand(100, 64)) == pytest.approx(0, abs=1e-7)
     # On a line through the origin the rows differ in length and sign only.
     assert normalised_std(torch.tensor([[3.0, 0.0], [-1.0, 0.0]])) == pytest.approx(0.5 * math.sqrt(2))
+
+
+def test_the_centre_and_the_residuals_share_the_length_of_unit_rows():
+    values = gaussian(40, 9) + 1
+    rows = values.double().numpy() / np.linalg.norm(values.double().numpy(), axis=1, keepdims=True)
+    residuals = np.square(rows - rows.mean(axis=0)).sum(axis=1).mean()
+    assert centre_share(values) == pytest.approx(1 - residuals, rel=1e-10)
+    assert centre_share(values) == pytest.approx(np.square(rows.mean(axis=0)).sum(), rel=1e-10)
+
+
+def test_the_centre_is_nothing_for_isotropic_rows_and_everything_for_collapsed_ones():
+    assert centre_share(gaussian(4000, 64)) == pytest.approx(0, abs=1e-3)
+    assert centre_share(gaussian(1, 64).expand(100, 64)) == pytest.approx(1)
 
 
 def test_normalised_std_is_numpys():
