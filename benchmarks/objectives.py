@@ -12,13 +12,17 @@ other targets than those of the table. Controls: the same encoder untrained, pri
 import argparse
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
 
 from molbt import RunConfig, pretrain, registry
 from molbt.data.corpus import Corpus, prepare
+from molbt.data.preparing import Entries, prepare_blocks
 from molbt.data.sources import data_dir, embedded_molecules
 from molbt.data.tables import read_table
 from molbt.evaluation.benchmarks.moleculeace import MoleculeACE
@@ -27,6 +31,9 @@ from molbt.evaluation.encoder_features import encoder_features
 from molbt.evaluation.leakage import benchmark_exclusions
 from molbt.evaluation.protocol import evaluate
 from molbt.evaluation.statistics import paired_differences, summarise
+from molbt.featurizer import encode_columns
+from molbt.model.checkpoint import find_model, from_pretrained, read_config
+from molbt.predict.features import Embed, feature_builders
 
 HEADS = ("ridge", "knn", "lightgbm")
 FINGERPRINT = {"modality": "fingerprint", "column": "smiles", "kinds": ["ecfp4", "atom_pair"], "counts": True, "width": 2048}
@@ -34,14 +41,14 @@ BASE: dict[str, Any] = {
     "views": {"a": {**FINGERPRINT, "drop": 0.15}, "b": {"like": "a"}},
     "pairs": [["a", "b"]],
     "encoder": {"hidden": [512], "embedding_dim": 256},
-    "projector": {"widths": [1024, 1024]},
+    "projector": {"widths": [1024, 256]},
     "trainer": {"epochs": 8, "batch_size": 512, "learning_rate": 1e-3},
 }
 SETTINGS: dict[str, dict[str, Any]] = {
     # A third view: a stronger augmentation, where no column of neighbours is given.
     "simtriplet": {"views": {**BASE["views"], "c": {**FINGERPRINT, "drop": 0.3}}, "pairs": [["a", "b"], ["a", "c"]]},
-    # Its transformer reads rows as wide as the projections: at 1024 and three layers one step takes as long as a hundred of the others.
-    "all4one": {"projector": {"widths": [1024, 256]}, "objective": {"layers": 1}},
+    # Three layers, as in the paper, would make its step ten times as long as the others'.
+    "all4one": {"objective": {"layers": 1}},
 }
 MAIN_WEIGHT: dict[str, tuple[str, tuple[float, ...]]] = {
     "barlow_twins": ("redundancy_weight", (16.0, 128.0, 512.0)),
@@ -75,26 +82,52 @@ def config_of(objective: str, seed: int, changes: list[str], value: float | None
     return RunConfig.from_dict({**BASE, **settings, "objectives": [term]}, changes=[*changes, f"trainer.seed={seed}"])
 
 
-def probe(directory: Path, model: Path, features: list[str], benchmark: MoleculeACE, heads: tuple[str, ...], jobs: int) -> pd.DataFrame:
-    """Return the scores of heads on a run's frozen features, or on those of its controls."""
-    encoder = encoder_features(model, directory, n_jobs=jobs)
-    sets = [each for each in control_features(encoder.learned, features, policy=encoder.policy, n_jobs=jobs) if each[0] in features]
-    return evaluate(
-        benchmark,
-        sets,
-        heads,
-        n_jobs=jobs,
-        results_path=directory / "results.csv",
-        identities={name: value for name, value in encoder.identities.items() if name in features},
-    )
+class FrozenFeatures:
+    """Embeddings of the probes' molecules, which are prepared once for all runs: these share their views."""
+
+    def __init__(self, config: RunConfig, jobs: int) -> None:
+        self.modality, self.policy, self.jobs = config.views["a"].build_modality(), config.molecules.policy(), jobs
+        self._prepared: dict[tuple[str, ...], Entries] = {}
+
+    def of(self, model: Path) -> Embed:
+        """Return what turns SMILES into the embeddings ``(n, width)`` of a run's encoder, NaN where a molecule was refused."""
+        twin = from_pretrained(find_model(model))
+
+        def embed(smiles: Sequence[str]) -> np.ndarray:
+            ready = self._ready(tuple(smiles))
+            values = encode_columns(twin, "a", ready.columns, len(smiles), "embedding", 1024, torch.device("cpu"))
+            values[[bool(reason) for reason in ready.reasons]] = np.nan
+            return values
+
+        return embed
+
+    def _ready(self, smiles: tuple[str, ...]) -> Entries:
+        if smiles not in self._prepared:
+            blocks = prepare_blocks([self.modality], smiles, self.policy, n_jobs=self.jobs, block_size=len(smiles))
+            self._prepared[smiles] = next(iter(blocks))[0]
+        return self._prepared[smiles]
 
 
-def run_cell(corpus: Corpus, directory: Path, config: RunConfig, benchmark: MoleculeACE, heads: tuple[str, ...], jobs: int) -> pd.DataFrame:
+def run_cell(
+    corpus: Corpus, directory: Path, config: RunConfig, benchmark: MoleculeACE, heads: tuple[str, ...], frozen: FrozenFeatures
+) -> pd.DataFrame:
     """Train and probe one cell, or what is left of it, and return its scores beside the rank of its embedding."""
     run = pretrain(corpus, directory / "run", config=config, resume=True)
+    sets = feature_builders(["embedding"], learned={"embedding": frozen.of(run.directory)}, policy=frozen.policy)
+    hashes = {"embedding": read_config(find_model(run.directory))["sha256"]}
+    scores = evaluate(benchmark, list(sets.items()), heads, results_path=directory / "results.csv", identities=hashes)
     last = run.metrics.iloc[-1]
-    scores = probe(directory, run.directory, ["embedding"], benchmark, heads, jobs)
     return scores.assign(rank=last["embedding_rank.a"], loss=last["loss"])
+
+
+def run_controls(run: Path, directory: Path, benchmark: MoleculeACE, jobs: int) -> pd.DataFrame:
+    """Return the scores of counts, of the components of the encoder's inputs, and of the encoder untrained."""
+    features = ["counts", "pca", "untrained"]
+    encoder = encoder_features(run, directory, n_jobs=jobs)
+    sets = [each for each in control_features(encoder.learned, features, policy=encoder.policy, n_jobs=jobs) if each[0] in features]
+    hashes = {name: value for name, value in encoder.identities.items() if name in features}
+    scores = evaluate(benchmark, sets, HEADS, n_jobs=jobs, results_path=directory / "results.csv", identities=hashes)
+    return scores.assign(objective="controls", seed=0, rank=float("nan"))
 
 
 def report(results: pd.DataFrame) -> pd.DataFrame:
@@ -164,6 +197,7 @@ def main() -> None:
     )
     targets = MoleculeACE(data).targets
     probes, others = targets[: arguments.tasks], targets[arguments.tasks :]
+    frozen = FrozenFeatures(config_of("barlow_twins", 0, changes), jobs)
     choices_file = output / "choices.json"
 
     if arguments.sweep:
@@ -173,7 +207,7 @@ def main() -> None:
             for value in MAIN_WEIGHT[objective][1]:
                 config = config_of(objective, 0, [*changes, f"trainer.epochs={epochs}"], value)
                 directory = output / f"sweep{arguments.variant}-{objective}-{value:g}"
-                cell = run_cell(corpus, directory, config, MoleculeACE(data, targets=others), HEADS[:1], jobs)
+                cell = run_cell(corpus, directory, config, MoleculeACE(data, targets=others), HEADS[:1], frozen)
                 swept.append(cell.assign(objective=objective, weight=value))
         before = json.loads(choices_file.read_text()) if choices_file.is_file() else {}
         choices_file.write_text(json.dumps(before | choose(pd.concat(swept)), indent=2))
@@ -185,14 +219,11 @@ def main() -> None:
         for objective in chosen:
             config = config_of(objective, seed, changes, choices.get(objective))
             directory = output / f"cell{arguments.variant}-{objective}-{seed}"
-            cell = run_cell(corpus, directory, config, benchmark, HEADS, jobs)
+            cell = run_cell(corpus, directory, config, benchmark, HEADS, frozen)
             results.append(cell.assign(objective=objective, seed=seed))
             logging.info("%s seed %d: %s", objective, seed, summarise(cell).set_index("head")["mean"].round(4).to_dict())
             if not any((each["objective"] == "controls").any() for each in results):
-                controls = probe(
-                    output / f"controls{arguments.variant}", directory / "run", ["counts", "pca", "untrained"], benchmark, HEADS, jobs
-                )
-                results.append(controls.assign(objective="controls", seed=0, rank=float("nan")))
+                results.append(run_controls(directory / "run", output / f"controls{arguments.variant}", benchmark, jobs))
         table = pd.concat(results)
         table.to_csv(output / f"objectives{arguments.variant}.csv", index=False)
         print(report(table).to_string(index=False, float_format="{:.4f}".format), flush=True)
