@@ -28,6 +28,7 @@ from rdkit.Chem import rdFingerprintGenerator
 
 from molbt.data.identity import molecule_and_scaffold_hashes
 from molbt.data.molecules import ParsePolicy, Perception, parse_molecules
+from molbt.data.preparing import prepare_numbered_blocks
 from molbt.modalities.descriptors import Descriptors
 from molbt.modalities.fingerprint import Fingerprint
 
@@ -103,6 +104,14 @@ def lines_to_measure() -> dict[str, Line]:
     def prepare(modality: Fingerprint | Descriptors, divisor: int = 1) -> Line:
         return Line(lambda smiles: modality.prepare(smiles, POLICY), divisor)
 
+    def together(*modalities: Fingerprint | Descriptors, divisor: int = 1) -> Line:
+        options = {"with_hashes": True, "n_values": 0, "executor": None, "n_jobs": 1, "refused": {}}  # so few stay in this process
+        return Line(lambda smiles: list(prepare_numbered_blocks(modalities, [list(smiles)], POLICY, **options)), divisor)
+
+    def apart(*modalities: Fingerprint | Descriptors, divisor: int = 1) -> Line:
+        works = [modality.prepare for modality in modalities] + [molecule_and_scaffold_hashes]
+        return Line(lambda smiles: [work(smiles, POLICY) for work in works], divisor)
+
     def parse(perception: Perception) -> Line:
         return Line(lambda smiles: [mol is None for mol, _ in parse_molecules(smiles, POLICY, perception=perception)])
 
@@ -117,6 +126,10 @@ def lines_to_measure() -> dict[str, Line]:
         "molbt ecfp4 + atom_pair, 8192 counts (default)": prepare(Fingerprint()),
         "molbt hashes of molecule and scaffold": Line(lambda smiles: molecule_and_scaffold_hashes(smiles, POLICY)),
         "molbt descriptors (default)": prepare(Descriptors(), divisor=10),
+        "molbt default fingerprint and hashes, apart": apart(Fingerprint()),
+        "molbt default fingerprint and hashes, one parse (prepare)": together(Fingerprint()),
+        "molbt fingerprint, descriptors and hashes, apart": apart(Fingerprint(), Descriptors(), divisor=10),
+        "molbt fingerprint, descriptors and hashes, one parse (prepare)": together(Fingerprint(), Descriptors(), divisor=10),
         "loop of np.array(bit vector), ecfp4, 2048 bits": Line(
             lambda smiles: [np.array(plain.GetFingerprint(Chem.MolFromSmiles(text))) for text in smiles], divisor=10
         ),

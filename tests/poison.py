@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rdkit import RDConfig
+from rdkit import Chem, RDConfig
+from rdkit.Chem import Descriptors, Mol
 
-from molbt.data.identity import molecule_and_scaffold_hashes
+from molbt.data.identity import identity_hashes, molecule_and_scaffold_hashes
+from molbt.data.mol_blocks import read_blocks
 from molbt.data.molecules import ParsePolicy, Refusal
 
 POISON = {
@@ -133,3 +135,31 @@ def hashes(values: Sequence[str], policy: ParsePolicy) -> np.ndarray:
 def process(values: Sequence[str], policy: ParsePolicy) -> list[int]:
     """The process that worked on the values, and its parent."""
     return [os.getpid(), os.getppid()]
+
+
+def burn(values: Sequence[str], policy: ParsePolicy) -> float:
+    """The CPU seconds of its process after it has used some."""
+    while time.process_time() < 0.3:
+        pass
+    return time.process_time()
+
+
+def mass_or_death(mol: Mol) -> float:
+    """The molar mass, of molecules that are survived."""
+    suffer(Chem.MolToSmiles(mol))
+    return Descriptors.MolWt(mol)
+
+
+def identities(values: Sequence[str], policy: ParsePolicy) -> np.ndarray:
+    """`identity_hashes`, of molecules that are survived."""
+    for value in values:
+        suffer(value)
+    return identity_hashes(values, policy)
+
+
+def blocks(values: Sequence[str], policy: ParsePolicy) -> list[tuple[str, str]]:
+    """`read_blocks`, of mol blocks that are survived."""
+    for value in values:
+        if not isinstance(value, Refusal) and " Xe " in value:
+            suffer(CRASH)
+    return read_blocks(values, policy)

@@ -1,13 +1,15 @@
-"""``.npy`` files from elsewhere: numbers, and exactly as many as the file holds.
+"""``.npy`` files from elsewhere: numbers, and exactly as many as the file holds; and such files written row by row.
 
 NumPy's own reader evaluates the header as Python and reserves what it claims before it looks; here the one form that NumPy writes is taken
 apart by a pattern, and its claim is compared with the size of the file first.
 """
 
 import math
+import os
 import re
 from pathlib import Path
-from typing import Literal
+from types import TracebackType
+from typing import Literal, Self
 
 import numpy as np
 
@@ -63,6 +65,46 @@ def array_of(content: bytes, name: str | Path, *, remedy: str = "copy the whole 
         return _checked(np.frombuffer(bytearray(content), dtype, offset=start).reshape(shape, order=order))
     except (MemoryError, _FormatError) as error:
         raise DataError(f"cannot read {name}: {error}; {remedy}") from error
+
+
+class ArrayFile:
+    """A ``.npy`` file that rows are added to; a context manager. Its bytes are those of ``numpy.save`` at the end.
+
+    It is written in place: the directory, or its name, must be a temporary one.
+
+    Parameters
+    ----------
+    path : Path
+    dtype : NumPy dtype
+    row_shape : tuple of int
+        Shape of one row.
+    """
+
+    def __init__(self, path: Path, dtype: np.dtype | type, row_shape: tuple[int, ...] = ()) -> None:
+        self.n_rows = 0
+        self._dtype, self._row_shape = np.dtype(dtype), row_shape
+        self._file = open(path, "wb")  # noqa: SIM115  # closed by __exit__
+        self._write_header()
+
+    def append(self, rows: np.ndarray) -> None:
+        """Write rows of shape ``(n, *row_shape)``."""
+        self._file.write(np.ascontiguousarray(rows, dtype=self._dtype).tobytes())
+        self.n_rows += len(rows)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._file:
+            if kind is None:
+                self._file.seek(0)
+                self._write_header()  # of the same length: NumPy leaves room for more rows
+                self._file.flush()
+                os.fsync(self._file.fileno())
+
+    def _write_header(self) -> None:
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (self.n_rows, *self._row_shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
 
 
 class _FormatError(ValueError):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from molbt.data.array_files import read_array
+from molbt.data.array_files import ArrayFile, read_array
 from molbt.errors import DataError, ShapeError
 
 # torch has few operations for unsigned integers: such arrays are held as the signed type of the same width and read back by masking.
@@ -18,6 +18,7 @@ _UNSIGNED_AS_SIGNED: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype(np.uint16): np.dtype(np.int16),
     np.dtype(np.uint32): np.dtype(np.int32),
 }
+_REMEDY = "prepare the corpus again in a new directory"
 _MASK_OF = {torch.int16: 0xFFFF, torch.int32: 0xFFFFFFFF}
 
 
@@ -157,30 +158,37 @@ def read_column(directory: Path) -> Column:
     return column_of(arrays)
 
 
+def concatenate_arrays(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return the arrays of the concatenation of columns, given theirs (``Column.arrays()``)."""
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "offsets"}
+    if "offsets" in parts[0]:
+        lengths = [np.diff(part["offsets"]) for part in parts]
+        joined["offsets"] = np.concatenate([[0], *lengths]).cumsum().astype(np.int64)
+    return joined
+
+
 def merge_columns(parts: Sequence[Path], directory: Path) -> None:
     """Write the concatenation of stored columns into a new directory, one part in memory at a time."""
     directory.mkdir(parents=True)
     for name in sorted(path.name for path in parts[0].glob("*.npy")):
-        kept = [_open_array(part / name) for part in parts]
-        is_offsets = name == "offsets.npy"
-        length = sum(len(array) - is_offsets for array in kept) + is_offsets
-        header = {"descr": kept[0].dtype.str, "fortran_order": False, "shape": (length, *kept[0].shape[1:])}
-        # Written, not mapped: on a full disk a write is an error, and a store into a map kills the process.
-        with open(directory / name, "wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            shift = kept[0].dtype.type(0)
-            if is_offsets:
-                file.write(shift.tobytes())
-            for array in kept:
-                file.write((array[1:] + shift if is_offsets else array).tobytes())
-                shift += array[-1] if is_offsets else 0
-            file.flush()
-            os.fsync(file.fileno())
+        first = _open_array(parts[0] / name)
+        # Written and read, not mapped: a store into a map kills the process on a full disk, and pages that were read stay in memory.
+        with ArrayFile(directory / name, first.dtype, first.shape[1:]) as file:
+            if name != "offsets.npy":
+                for part in parts:
+                    file.append(read_array(part / name, remedy=_REMEDY))
+                continue
+            shift = first.dtype.type(0)
+            file.append(first[:1])
+            for part in parts:
+                offsets = read_array(part / name, remedy=_REMEDY)
+                file.append(offsets[1:] + shift)
+                shift += offsets[-1]
 
 
 def _open_array(path: Path) -> np.ndarray:
     # Copy on write keeps the file as it is and lets torch take the array without a copy.
-    return read_array(path, mapped=True, remedy="prepare the corpus again in a new directory")
+    return read_array(path, mapped=True, remedy=_REMEDY)
 
 
 def _check_offsets(offsets: np.ndarray, directory: Path) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,15 +12,15 @@ import numpy as np
 import rdkit
 
 from molbt import __version__
-from molbt.config import RunConfig, differences
-from molbt.data.exclusions import Exclusion, as_exclusions, hash_values, occurring
+from molbt.config import RunConfig, ViewConfig, differences
+from molbt.data.exclusions import Exclusion, as_exclusions, occurring
 from molbt.data.executors import ShardExecutor
-from molbt.data.files import atomic_write, cache_directory, exclusive_lock, sha256_of, sync_directory, write_array, writing
+from molbt.data.files import atomic_write, cache_directory, exclusive_lock, new_directory, sha256_of, write_array, writing
 from molbt.data.opened_source import OpenedSource, Source, open_source
 from molbt.data.quarantine import covers, read_quarantine, write_quarantine
-from molbt.data.rows import file_name, read_rows
+from molbt.data.rows import file_name, write_rows
 from molbt.data.samples import Samples
-from molbt.data.shards import Progress, prepare_columns
+from molbt.data.shards import IdentityPlaces, Progress, prepare_values
 from molbt.data.stored_corpus import FORMAT, FORMAT_VERSION, Corpus, is_corpus, labels_of
 from molbt.errors import DataError
 
@@ -146,14 +145,11 @@ def _write_rows(
     report: Progress,
 ) -> None:
     """Read the source and write its rows and the manifest; each is whole or not there, and without the manifest there is no corpus."""
-    rows = read_rows(source, columns, config.labels, report)
-    temporary, final = directory / "rows.tmp", directory / "rows"
-    for leftover in (temporary, final):
+    final = directory / "rows"
+    for leftover in (*directory.glob("rows.tmp*"), final):
         shutil.rmtree(leftover, ignore_errors=True)
-    temporary.mkdir()
-    rows.write(temporary)
-    os.replace(temporary, final)
-    sync_directory(directory)
+    with new_directory(final) as temporary:
+        rows = write_rows(source, columns, config.labels, temporary, report)
     manifest = {
         **identity,
         "identity": digest,
@@ -161,7 +157,7 @@ def _write_rows(
         "excluded": [exclusion.name for exclusion in excluded],
         "rows": rows.n_rows,
         "refused_by_reader": len(rows.refused),
-        "unique": {column: len(numbers) for column, numbers in rows.numbers.items()},
+        "unique": rows.n_unique,
         "tasks": {name: list(rows.tasks[name]) if label.task else [name] for name, label in config.labels.items()},
         "values_sha256": {column: sha256_of(final / file_name("values", column, "parquet")) for column in columns},
         "molbt": __version__,
@@ -175,16 +171,17 @@ def _prepare_for(
 ) -> None:
     """Add what a configuration needs and the corpus lacks."""
     policy = config.molecules.policy()
-    molecular = {view.column for view in config.views.values() if view.build_modality().is_molecular}
     for column in corpus.manifest["columns"]:
-        place = corpus.identities_path(column)
-        if column in molecular and not place.exists():
-            place.parent.mkdir(exist_ok=True)
-            refused: dict[str, str] = {}
-            hashes = hash_values(corpus.values(column), policy, n_jobs=n_jobs, refused=refused, progress=report, executor=executor)
-            with atomic_write(corpus.fatal_path(column)) as file:
-                file.write(json.dumps(refused).encode())
-            write_array(place, hashes)
+        views = {corpus.directory / "prepared" / corpus.preparation_key(view): view for view in _views_of(column, config)}
+        molecular = {place: view for place, view in views.items() if view.build_modality().is_molecular}
+        hashes = corpus.identities_path(column)
+        identities = IdentityPlaces(hashes, corpus.fatal_path(column)) if molecular and not hashes.exists() else None
+        # What is made of molecules is made in one pass, the rest view by view.
+        for group, hashed in [(molecular, identities), *(({place: view}, None) for place, view in views.items() if place not in molecular)]:
+            missing = {place: view for place, view in group.items() if not place.exists()}
+            if missing or hashed:
+                options: dict[str, Any] = {"n_jobs": n_jobs, "progress": report, "refused": corpus.fatal(column), "executor": executor}
+                prepare_values(missing, hashed, corpus.texts(column), policy, **options)
         path = corpus.directory / "excluded" / file_name("values", column, "npy")
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
@@ -192,12 +189,9 @@ def _prepare_for(
             if known is None:
                 known = np.zeros((corpus.manifest["unique"][column], 2), dtype=np.uint64)
             write_array(path, occurring(known[:, 0], excluded, policy, n_jobs=n_jobs, progress=report))
-    for view in config.views.values():
-        place = corpus.directory / "prepared" / corpus.preparation_key(view)
-        if not place.exists():
-            fatal = corpus.fatal(view.column)
-            prepare_columns(
-                view, policy, corpus.values(view.column), place, n_jobs=n_jobs, progress=report, refused=fatal, executor=executor
-            )
     if not covers(corpus, config):
         write_quarantine(corpus, config)
+
+
+def _views_of(column: str, config: RunConfig) -> list[ViewConfig]:
+    return [view for view in config.views.values() if view.column == column]

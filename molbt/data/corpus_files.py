@@ -19,7 +19,8 @@ from molbt.errors import DataError
 
 # The names of a million assays fit.
 _MAX_MANIFEST_BYTES = 256 << 20
-_REMEDY = "prepare the corpus again"
+REMEDY = "prepare the corpus again"
+"""What an error about a corpus's file tells to do."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -51,16 +52,16 @@ def read_manifest(path: Path, format: str, format_version: int) -> dict[str, Any
     DataError
         If it is too large, no JSON, or not of this format, or lacks something that every manifest has.
     """
-    manifest = read_json(path, remedy=_REMEDY, error=DataError, max_bytes=_MAX_MANIFEST_BYTES)
+    manifest = read_json(path, remedy=REMEDY, error=DataError, max_bytes=_MAX_MANIFEST_BYTES)
     if (manifest.get("format"), manifest.get("format_version")) != (format, format_version):
         raise DataError(f"{path.parent} holds something else than a corpus of format {format} {format_version}; prepare it again")
     try:
         known = _Manifest.model_validate(manifest)
     except ValidationError as error:
-        raise DataError(f"{describe_problems(error, where=str(path))}; {_REMEDY}") from error
+        raise DataError(f"{describe_problems(error, where=str(path))}; {REMEDY}") from error
     named = set(known.columns)
     if named != set(known.unique) or named != set(known.values_sha256) or set(known.labels) != set(known.tasks):
-        raise DataError(f"{path} counts other columns or labels than it names; {_REMEDY}")
+        raise DataError(f"{path} counts other columns or labels than it names; {REMEDY}")
     return manifest
 
 
@@ -72,11 +73,11 @@ def read_numbers(path: Path, kind: str, shape: tuple[int, ...], *, least: int | 
     DataError
         If it is not.
     """
-    array = read_array(path, remedy=_REMEDY)
+    array = read_array(path, remedy=REMEDY)
     if array.dtype.kind != kind or array.shape != shape:
-        raise DataError(f"expected numbers of kind {kind!r} and shape {shape} in {path}, found {array.dtype} {array.shape}; {_REMEDY}")
+        raise DataError(f"expected numbers of kind {kind!r} and shape {shape} in {path}, found {array.dtype} {array.shape}; {REMEDY}")
     if array.size and ((least is not None and array.min() < least) or (below is not None and array.max() >= below)):
-        raise DataError(f"expected numbers from {least} to below {below} in {path}, found {array.min()} to {array.max()}; {_REMEDY}")
+        raise DataError(f"expected numbers from {least} to below {below} in {path}, found {array.min()} to {array.max()}; {REMEDY}")
     return array
 
 
@@ -89,33 +90,39 @@ def read_frame(path: Path, types: dict[str, str], n_rows: int | None = None) -> 
         If it cannot be read, or has other columns, types or rows.
     """
     if not path.is_file():
-        raise DataError(f"expected {path}, found no file; {_REMEDY}")
-    with _parquet_errors(path), pq.ParquetFile(path) as file:
-        found = {field.name: str(field.type).removeprefix("large_") for field in file.schema_arrow}
-        if found != types or (n_rows is not None and file.metadata.num_rows != n_rows):
-            raise DataError(
-                f"expected {'any number of' if n_rows is None else n_rows} rows of {types} in {path}, found {file.metadata.num_rows} of "
-                f"{found}; {_REMEDY}"
-            )
+        raise DataError(f"expected {path}, found no file; {REMEDY}")
+    with parquet_errors(path), pq.ParquetFile(path) as file:
+        check_table(file, types, n_rows, path)
         table = file.read()
         table.validate(full=True)  # bytes that are not UTF-8, offsets that lead elsewhere
     if any(table[name].null_count for name in types):
-        raise DataError(f"{path} has empty cells; {_REMEDY}")
-    with _parquet_errors(path):
+        raise DataError(f"{path} has empty cells; {REMEDY}")
+    with parquet_errors(path):
         return table.to_pandas(ignore_metadata=True)
+
+
+def check_table(file: pq.ParquetFile, types: dict[str, str], n_rows: int | None, path: Path) -> None:
+    """Raise DataError if a parquet file has other columns, types or rows (None: any number)."""
+    found = {field.name: str(field.type).removeprefix("large_") for field in file.schema_arrow}
+    if found != types or (n_rows is not None and file.metadata.num_rows != n_rows):
+        raise DataError(
+            f"expected {'any number of' if n_rows is None else n_rows} rows of {types} in {path}, found {file.metadata.num_rows} of "
+            f"{found}; {REMEDY}"
+        )
 
 
 def require_length(found: Sized, expected: int, path: Path) -> None:
     """Raise DataError unless a column has as many entries as there are values."""
     if len(found) != expected:
-        raise DataError(f"expected {expected} entries in {path}, found {len(found)}; {_REMEDY}")
+        raise DataError(f"expected {expected} entries in {path}, found {len(found)}; {REMEDY}")
 
 
 @contextmanager
-def _parquet_errors(path: Path) -> Iterator[None]:
+def parquet_errors(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while a parquet file is read into a DataError that names it."""
     try:
         yield
     except DataError:
         raise
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise DataError(f"cannot read {path} as parquet: {str(error).partition(chr(10))[0]}; {_REMEDY}") from error
+        raise DataError(f"cannot read {path} as parquet: {str(error).partition(chr(10))[0]}; {REMEDY}") from error

@@ -131,8 +131,9 @@ def in_shards(
 ) -> np.ndarray:
     """Return what a function gives for values, one row per value; the result does not depend on the number of processes."""
     parts, done = {}, 0
+    blocks = (list(values[start : start + SHARD_SIZE]) for start in range(0, max(len(values), 1), SHARD_SIZE))
     for number, part in map_numbered_blocks(
-        function, values, policy, executor=executor, n_jobs=n_jobs, block_size=SHARD_SIZE, refused=refused
+        function, blocks, policy, n_values=len(values), executor=executor, n_jobs=n_jobs, refused=refused
     ):
         parts[number] = part
         done += len(part)

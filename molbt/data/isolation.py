@@ -12,7 +12,7 @@ Everything that reads many molecules goes through `map_blocks`, which isolates
 
 import logging
 import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -85,12 +85,25 @@ def map_blocks(
     ExecutionError
         If workers keep dying and no value explains it.
     """
-    refused = {} if refused is None else refused
     blocks = (list(values[start : start + block_size]) for start in range(0, max(len(values), 1), block_size))
-    may_die = len(values) > ISOLATED_FROM or policy.is_relaxed or _ALWAYS.get()
+    return map_each(function, blocks, policy, n_values=len(values), n_jobs=n_jobs, refused=refused)
+
+
+def map_each(
+    function: _Function[_R],
+    blocks: Iterable[list[str]],
+    policy: ParsePolicy,
+    *,
+    n_values: int,
+    n_jobs: int = 1,
+    refused: dict[str, str] | None = None,
+) -> Iterator[_R]:
+    """Yield ``function(block, policy)`` for blocks that come one by one, of ``n_values`` values; the rest is as for `map_blocks`."""
+    refused = {} if refused is None else refused
+    may_die = n_values > ISOLATED_FROM or policy.is_relaxed or _ALWAYS.get()
     if not may_die or not getattr(function, "reads_molecules", True):
         return (function(_without(refused, block), policy) for block in blocks)
-    return _map_isolated(function, blocks, policy, effective_n_jobs(n_jobs), refused)
+    return _map_isolated(function, iter(blocks), policy, effective_n_jobs(n_jobs), refused)
 
 
 @contextmanager

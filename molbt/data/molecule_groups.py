@@ -5,16 +5,18 @@ together with rows of the same text.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
 from rdkit.Chem import Mol, rdFingerprintGenerator
-from rdkit.DataStructs import BulkTanimotoSimilarity
+from rdkit.DataStructs import BitVectToBinaryText, BulkTanimotoSimilarity, CreateFromBinaryText, ExplicitBitVect
 from rdkit.SimDivFilters import rdSimDivPickers
 
 from molbt.data.identity import identity_hashes
-from molbt.data.isolation import map_rows
-from molbt.data.molecules import ParsePolicy, murcko_scaffold, parse_molecules
+from molbt.data.isolation import map_blocks, map_rows
+from molbt.data.molecule_values import scaffolds
+from molbt.data.molecules import ParsePolicy, parse_molecules
 
 Key = tuple[str, str]
 """Kind of group (``molecule``, ``scaffold``, ``cluster`` or ``refused``), and its name."""
@@ -54,7 +56,10 @@ def leader_clusters(mols: Sequence[Mol], *, similarity: float = SIMILARITY) -> n
     number of neighbours, which takes the similarity of every pair)
     """
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=_BITS)
-    fingerprints = [generator.GetFingerprint(mol) for mol in mols]
+    return _clusters([generator.GetFingerprint(mol) for mol in mols], similarity)
+
+
+def _clusters(fingerprints: list[ExplicitBitVect], similarity: float) -> np.ndarray:
     if not fingerprints:
         return np.zeros(0, dtype=np.int64)
     chosen = rdSimDivPickers.LeaderPicker().LazyBitVectorPick(fingerprints, len(fingerprints), 1 - similarity)
@@ -76,16 +81,21 @@ def scaffold_keys(smiles: Sequence[object]) -> list[Key]:
     would put it into two groups.
     """
     keys = molecule_keys(smiles)
-    scaffolds = {key: ("scaffold", murcko_scaffold(mol)) for key, mol in _first_forms(smiles, keys).items()}
-    return [scaffolds.get(key, key) for key in keys]
+    first = _first_forms(smiles, keys)
+    found = zip(first, scaffolds(list(first.values())), strict=True)
+    scaffold_of = {key: ("scaffold", scaffold) for key, scaffold in found if scaffold is not None}
+    return [scaffold_of.get(key, key) for key in keys]
 
 
 def cluster_keys(smiles: Sequence[object]) -> list[Key]:
     """Return the cluster of each row's molecule, from `leader_clusters`."""
     keys = molecule_keys(smiles)
-    mols = dict(sorted(_first_forms(smiles, keys).items()))  # by hash: an order that knows neither rows nor chemistry
-    clusters = {key: ("cluster", f"{place:09d}") for key, place in zip(mols, leader_clusters(list(mols.values())), strict=True)}
-    return [clusters.get(key, key) for key in keys]
+    first = dict(sorted(_first_forms(smiles, keys).items()))  # by hash: an order that knows neither rows nor chemistry
+    found = chain.from_iterable(map_blocks(_packed_fingerprints, list(first.values()), ParsePolicy()))
+    packed = {key: bits for key, bits in zip(first, found, strict=True) if bits}
+    clusters = _clusters([CreateFromBinaryText(bits) for bits in packed.values()], SIMILARITY)  # type: ignore[arg-type]  # the stubs say str
+    cluster_of = {key: ("cluster", f"{place:09d}") for key, place in zip(packed, clusters, strict=True)}
+    return [cluster_of.get(key, key) for key in keys]
 
 
 def rows_by(keys: Iterable[_K]) -> dict[_K, list[int]]:
@@ -96,12 +106,17 @@ def rows_by(keys: Iterable[_K]) -> dict[_K, list[int]]:
     return groups
 
 
-def _first_forms(smiles: Sequence[object], keys: Sequence[Key]) -> dict[Key, Mol]:
+def _first_forms(smiles: Sequence[object], keys: Sequence[Key]) -> dict[Key, str]:
     """One form of each molecule that can be read: the first in the alphabet."""
     texts = _texts(smiles)
-    first = {key: min(texts[row] for row in rows) for key, rows in rows_by(keys).items() if key[0] == "molecule"}
-    mols = parse_molecules(first.values(), ParsePolicy())
-    return {key: mol for key, (mol, _) in zip(first, mols, strict=True) if mol is not None}
+    return {key: min(texts[row] for row in rows) for key, rows in rows_by(keys).items() if key[0] == "molecule"}
+
+
+def _packed_fingerprints(values: Sequence[str], policy: ParsePolicy) -> list[bytes]:
+    """ECFP4 bits as bytes, which cross to another process; ``b""`` where a molecule cannot be read."""
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=_BITS)
+    mols = (mol for mol, _ in parse_molecules(values, policy))
+    return [b"" if mol is None else BitVectToBinaryText(generator.GetFingerprint(mol)) for mol in mols]
 
 
 def _texts(smiles: Sequence[object]) -> list[str]:

@@ -96,6 +96,39 @@ class Refusal(str):
     """Stands where a SMILES stood that must not be read again; its text is the reason."""
 
 
+class ParsedSmiles(str):
+    """A SMILES that carries what came of reading it; made by `parse_once`.
+
+    Attributes
+    ----------
+    outcome : tuple of Mol or None and str
+        As `parse_molecule` gives it. Several works share the molecule: they must not change it.
+    policy, perception
+        How it was read.
+    """
+
+    outcome: tuple[Mol | None, str]
+    policy: ParsePolicy
+    perception: Perception
+
+    def serves(self, policy: ParsePolicy, perception: Perception) -> bool:
+        """Return whether reading it again would give no other molecule, and find out no more."""
+        return perception <= self.perception and (policy is self.policy or policy == self.policy)
+
+
+def parse_once(values: Iterable[str], policy: ParsePolicy, perception: Perception) -> list[str]:
+    """Read SMILES for several works that are to follow: those that read them in the same way, or find out less, parse no more."""
+    texts = list(values)
+    read: list[str] = []
+    for text, outcome in zip(texts, parse_molecules(texts, policy, perception=perception), strict=True):
+        if not isinstance(text, Refusal):
+            text = ParsedSmiles(text)
+            text.outcome, text.policy = outcome, policy
+            text.perception = perception if _STANDARDISERS[policy.standardise] is _keep else Perception.ALL
+        read.append(text)
+    return read
+
+
 def parse_molecule(smiles: object, policy: ParsePolicy) -> tuple[Mol | None, str]:
     """Read one SMILES.
 
@@ -112,8 +145,8 @@ def parse_molecule(smiles: object, policy: ParsePolicy) -> tuple[Mol | None, str
     reason : str
         ``""`` for a usable molecule, otherwise why not, in one short sentence. Positions in it count from 1.
     """
-    if reason := _limit_passed(smiles, policy):
-        return None, reason
+    if known := _known(smiles, policy, Perception.ALL):
+        return known
     with rdBase.BlockLogs():
         return _read(Chem.MolFromSmiles, str(smiles).strip(), _STANDARDISERS[policy.standardise])
 
@@ -133,9 +166,9 @@ def parse_molecules(
     remaining = iter(values)
     with rdBase.BlockLogs():
         while block := list(islice(remaining, 64)):
-            reasons = [_limit_passed(value, policy) for value in block]
-            for value, reason in zip(block, reasons, strict=True):
-                yield (None, reason) if reason else _read(reader, str(value).strip(), standardise)
+            outcomes = [_known(value, policy, perception) for value in block]
+            for value, known in zip(block, outcomes, strict=True):
+                yield known or _read(reader, str(value).strip(), standardise)
 
 
 def refusal_reasons(values: Iterable[object], policy: ParsePolicy) -> list[str]:
@@ -163,6 +196,14 @@ def murcko_scaffold(mol: Mol) -> str:
     https://doi.org/10.1021/jm9602928
     """
     return MurckoScaffold.MurckoScaffoldSmiles(mol=mol, includeChirality=False)
+
+
+def _known(smiles: object, policy: ParsePolicy, perception: Perception) -> tuple[Mol | None, str] | None:
+    """What comes of a value that need not be read: it was before, or a limit refuses it."""
+    if isinstance(smiles, ParsedSmiles) and smiles.serves(policy, perception):
+        return smiles.outcome
+    reason = _limit_passed(smiles, policy)
+    return (None, reason) if reason else None
 
 
 def _limit_passed(smiles: object, policy: ParsePolicy) -> str:

@@ -91,12 +91,10 @@ def _refusals(corpus: "Corpus", config: RunConfig) -> Iterator[tuple[int, str, s
     for column in dict.fromkeys(view.column for view in config.views.values()):
         reasons: dict[int, str] = {}
         for view in (view for view in config.views.values() if view.column == column):
-            for number, reason in enumerate(corpus.reasons(view)):
-                if reason:
-                    reasons.setdefault(number, reason)
+            reasons = corpus.reasons(view) | reasons
         for number in np.flatnonzero(corpus.excluded(column)).tolist():
             reasons.setdefault(number, _EXCLUDED)
         if reasons:
-            numbers, values = corpus.row_values(column), corpus.values(column)
+            numbers, values = corpus.row_values(column), corpus.texts(column).take(list(reasons))
             for row in np.flatnonzero(np.isin(numbers, list(reasons))).tolist():
                 yield row, column, reasons[int(numbers[row])], values[numbers[row]]

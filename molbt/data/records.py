@@ -17,6 +17,9 @@ MAX_QUOTED_LINES = 100
 """How many lines a quoted field may span: a quote that is not closed within them was not meant as one."""
 MAX_MOL_BLOCK_LINES = 5_000
 """Longest mol block: about 2,500 atoms with hydrogens. RDKit hangs or crashes on rings far larger than that."""
+# Mol blocks handed to RDKit at a time: more than are worked on in this process.
+_RECORDS_AT_ONCE = 1_000
+_BYTES_AT_ONCE = 16_000_000
 
 Lines = Iterator[tuple[int, bytes | None]]
 
@@ -181,13 +184,41 @@ def read_sdf(lines: Lines, name: str) -> tuple[Columns, Iterator[Record]]:
     return columns, _sdf_records(lines, columns)
 
 
+class _SdfRecord(NamedTuple):
+    """A record as it was read: its mol block and the lines behind it, or why it is refused."""
+
+    offset: int
+    block: str
+    fields: Sequence[str] = ()
+    reason: str = ""
+
+
 def _sdf_records(lines: Lines, columns: Columns) -> Iterator[Record]:
+    """Records in order; their mol blocks go to RDKit many at a time, because that happens in other processes."""
+    waiting: list[_SdfRecord] = []
+    size, is_long, failure = 0, False, None
+    try:
+        for record in _split_records(lines):
+            waiting.append(record)
+            size += len(record.block) + sum(map(len, record.fields))
+            if len(waiting) == _RECORDS_AT_ONCE or size > _BYTES_AT_ONCE:
+                is_long = True
+                yield from _finished(waiting, columns, is_long)
+                waiting, size = [], 0
+    except DataError as error:  # a cut file: the records before the cut come first
+        failure = error
+    yield from _finished(waiting, columns, is_long)
+    if failure is not None:
+        raise failure
+
+
+def _split_records(lines: Lines) -> Iterator[_SdfRecord]:
     block: list[str] = []
     start, size, reason = -1, 0, ""
     for offset, line in lines:
         start = offset if start < 0 else start
         if line is not None and line.startswith(b"$$$$"):
-            yield _sdf_record(start, block, reason, columns)
+            yield _sdf_record(start, block, reason)
             block, start, size, reason = [], -1, 0, ""
             continue
         text, line_reason = _plain(*_decode(line))
@@ -196,27 +227,34 @@ def _sdf_records(lines: Lines, columns: Columns) -> Iterator[Record]:
         if not reason:
             block.append(text)
     if reason or any(line.strip() for line in block):  # the last record may do without $$$$
-        yield _sdf_record(start, block, reason, columns)
+        yield _sdf_record(start, block, reason)
 
 
-def _sdf_record(offset: int, block: list[str], reason: str, columns: Columns) -> Record:
-    from molbt.data.molecules import canonical_smiles, parse_mol_block  # loads RDKit, which no other format needs
-
+def _sdf_record(offset: int, block: list[str], reason: str) -> _SdfRecord:
     if not reason and not any(line.strip() for line in block):
         reason = "blank record"
     if reason:
-        return Record(offset, (), reason)
+        return _SdfRecord(offset, "", (), reason)
     end = next((place + 1 for place, line in enumerate(block) if line.startswith("M  END")), None)
     if end is None:  # the first three lines are free text
         end = next((place for place, line in enumerate(block) if place > 2 and line.startswith(">")), len(block))
     if end > MAX_MOL_BLOCK_LINES:
-        return Record(offset, (), f"mol block longer than {MAX_MOL_BLOCK_LINES:,} lines")
-    mol, reason = parse_mol_block("\n".join(block[:end]) + "\n")
-    if mol is None:
-        return Record(offset, (), reason)
-    cells = {"smiles": canonical_smiles(mol), "name": block[0].strip(), **_data_fields(block[end:])}
-    columns.update(dict.fromkeys(cells))
-    return Record(offset, [cells.get(column, "") for column in columns])
+        return _SdfRecord(offset, "", (), f"mol block longer than {MAX_MOL_BLOCK_LINES:,} lines")
+    return _SdfRecord(offset, "\n".join(block[:end]) + "\n", block[end:])
+
+
+def _finished(records: Sequence[_SdfRecord], columns: Columns, is_part_of_more: bool) -> Iterator[Record]:
+    from molbt.data.mol_blocks import smiles_of_blocks  # loads RDKit, which no other format needs
+
+    found = iter(smiles_of_blocks([record.block for record in records if not record.reason], is_part_of_more=is_part_of_more))
+    for record in records:
+        smiles, reason = ("", record.reason) if record.reason else next(found)
+        if reason:
+            yield Record(record.offset, (), reason)
+            continue
+        cells = {"smiles": smiles, "name": record.block.partition("\n")[0].strip(), **_data_fields(record.fields)}
+        columns.update(dict.fromkeys(cells))
+        yield Record(record.offset, [cells.get(column, "") for column in columns])
 
 
 def _data_fields(lines: Sequence[str]) -> dict[str, str]:

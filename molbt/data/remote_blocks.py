@@ -1,11 +1,11 @@
 """Blocks of values on an executor: each is one shard, and a worker isolates the molecules in it as this process would."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from molbt.data.executors import ShardExecutor
-from molbt.data.isolation import BLOCK_SIZE, isolating, map_blocks
+from molbt.data.isolation import isolating, map_blocks, map_each
 from molbt.data.molecules import ParsePolicy
 
 _R = TypeVar("_R")
@@ -13,30 +13,33 @@ _R = TypeVar("_R")
 
 def map_numbered_blocks(
     function: Callable[[Sequence[str], ParsePolicy], _R],
-    values: Sequence[str],
+    blocks: Iterable[list[str]],
     policy: ParsePolicy,
     *,
+    n_values: int,
     executor: ShardExecutor | None = None,
     n_jobs: int = 1,
-    block_size: int = BLOCK_SIZE,
     refused: dict[str, str] | None = None,
 ) -> Iterator[tuple[int, _R]]:
-    """Yield the number and the result of each block: as `map_blocks` does, or from an executor, in the order in which they are done.
+    """Yield the number and the result of each block: as `map_each` does, or from an executor, in the order in which they are done.
 
-    Parameters and errors are those of `map_blocks` and `ShardExecutor.map`; ``n_jobs`` counts the processes for one block.
+    Parameters and errors are those of `map_each` and `ShardExecutor.map`; ``n_jobs`` counts the processes for one block.
     """
     refused = {} if refused is None else refused
     if executor is None or executor.is_local:
-        yield from enumerate(map_blocks(function, values, policy, n_jobs=n_jobs, block_size=block_size, refused=refused))
+        yield from enumerate(map_each(function, blocks, policy, n_values=n_values, n_jobs=n_jobs, refused=refused))
         return
     work = _Isolated(function, policy, n_jobs, dict(refused))
-    shards = (
-        (f"{start}-{min(start + block_size, len(values))}", (start // block_size, list(values[start : start + block_size])))
-        for start in range(0, max(len(values), 1), block_size)
-    )
-    for _, (number, result, found) in executor.map(work, shards):
+    for _, (number, result, found) in executor.map(work, _named(blocks)):
         refused |= found
         yield number, result
+
+
+def _named(blocks: Iterable[list[str]]) -> Iterator[tuple[str, tuple[int, list[str]]]]:
+    start = 0
+    for number, block in enumerate(blocks):
+        yield f"{start}-{start + len(block)}", (number, block)
+        start += len(block)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ Stored as one directory, which takes its name when it is complete::
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,21 +23,29 @@ import numpy as np
 import pandas as pd
 
 from molbt.config import LabelConfig
-from molbt.data.files import write_array, write_frame
+from molbt.data.array_files import ArrayFile
+from molbt.data.files import write_frame
 from molbt.data.opened_source import OpenedSource, require_label_columns, require_value_columns
 from molbt.data.shards import Progress
+from molbt.data.stored_texts import TextFile
+from molbt.data.tables import TableChunk
+from molbt.data.value_numbers import ValueNumbers
 
 logger = logging.getLogger(__name__)
+
+_CHUNK_ROWS = 16_384
+_ODD_LABELS_SHOWN = 5
 
 
 @dataclass
 class Rows:
-    """What reading a source gives; grows chunk by chunk.
+    """What was written.
 
     Attributes
     ----------
-    numbers : dict of str to dict of str to int
-        For each column, its unique values and their numbers, in order of first appearance.
+    n_rows : int
+    n_unique : dict of str to int
+        For each column, how many distinct values it has.
     tasks : dict of str to dict of str to int
         For each label set with a task column, the tasks and their numbers.
     refused : dict of int to str
@@ -43,57 +53,96 @@ class Rows:
     """
 
     n_rows: int = 0
-    numbers: dict[str, dict[str, int]] = field(default_factory=dict)
+    n_unique: dict[str, int] = field(default_factory=dict)
     tasks: dict[str, dict[str, int]] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
-    _arrays: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    _odd_labels: dict[str, list[str]] = field(default_factory=dict)
-
-    def write(self, directory: Path) -> None:
-        """Write the files of the module's docstring into an existing directory."""
-        for name, parts in self._arrays.items():
-            write_array(directory / name, np.concatenate(parts))
-        for column, values in self.numbers.items():
-            write_frame(directory / file_name("values", column, "parquet"), pd.DataFrame({"value": list(values)}, dtype="str"))
-        refused = pd.DataFrame({"row": list(self.refused), "reason": list(self.refused.values())}).astype({"row": "int64", "reason": "str"})
-        write_frame(directory / "refused.parquet", refused)
-
-    def _append(self, name: str, part: np.ndarray) -> None:
-        self._arrays.setdefault(name, []).append(part)
 
 
-def read_rows(source: OpenedSource, columns: Sequence[str], labels: Mapping[str, LabelConfig], progress: Progress) -> Rows:
-    """Read a source once.
+def write_rows(
+    source: OpenedSource, columns: Sequence[str], labels: Mapping[str, LabelConfig], directory: Path, progress: Progress
+) -> Rows:
+    """Read a source once and write the files of the module's docstring into an existing directory.
+
+    Memory holds a chunk of rows, a hash of each unique value, and what was refused.
 
     Raises
     ------
     DataError
         If a column is missing, or the source is damaged.
     """
-    rows = Rows(numbers={column: {} for column in columns}, tasks={name: {} for name in labels}, _odd_labels={name: [] for name in labels})
-    for chunk in source.chunks():
-        frame = chunk.frame
-        require_value_columns(frame.columns, columns, source.name)
-        require_label_columns(frame.columns, labels, source.name)
-        refused = np.zeros(len(frame), dtype=bool)
-        refused[[row - chunk.first_row for row in chunk.problems]] = True
-        rows.refused |= chunk.problems
-        for column in columns:
-            rows._append(file_name("number", column, "npy"), _number_values(frame[column], rows.numbers[column], refused))
-        for name, label in labels.items():
-            rows._append(file_name("label", name, "npy"), _read_values(frame, label, rows._odd_labels[name]))
-            rows._append(file_name("task", name, "npy"), _read_tasks(frame, label, rows.tasks[name], refused))
-        offsets = chunk.byte_offsets
-        rows._append("byte_offsets.npy", offsets if offsets is not None else np.full(len(frame), -1, dtype=np.int64))
-        rows.n_rows += len(frame)
-        progress("reading", rows.n_rows, 0)
-    for name, odd in rows._odd_labels.items():
-        if odd:
+    rows = Rows(tasks={name: {} for name in labels})
+    with ExitStack() as files:
+        values = {column: files.enter_context(_ColumnFiles(directory, column)) for column in columns}
+        label_files = {name: files.enter_context(_LabelFiles(directory, name, label)) for name, label in labels.items()}
+        byte_offsets = files.enter_context(ArrayFile(directory / "byte_offsets.npy", np.int64))
+        for chunk in source.chunks(_CHUNK_ROWS):
+            require_value_columns(chunk.frame.columns, columns, source.name)
+            require_label_columns(chunk.frame.columns, labels, source.name)
+            refused = np.zeros(len(chunk.frame), dtype=bool)
+            refused[[row - chunk.first_row for row in chunk.problems]] = True
+            rows.refused |= chunk.problems
+            for column, column_files in values.items():
+                column_files.append(chunk.frame[column], refused)
+            for name, of_label in label_files.items():
+                of_label.append(chunk.frame, rows.tasks[name], refused)
+            byte_offsets.append(_offsets(chunk))
+            rows.n_rows += len(chunk.frame)
+            progress("reading", rows.n_rows, 0)
+        rows.n_unique = {column: len(column_files.numbers) for column, column_files in values.items()}
+    for name, of_label in label_files.items():
+        of_label.warn_of_odd_cells(name, source.name)
+    refused_rows = pd.DataFrame({"row": list(rows.refused), "reason": list(rows.refused.values())})
+    write_frame(directory / "refused.parquet", refused_rows.astype({"row": "int64", "reason": "str"}))
+    return rows
+
+
+class _ColumnFiles(ExitStack):
+    """The unique values of a column, and the number of each row's value."""
+
+    def __init__(self, directory: Path, column: str) -> None:
+        super().__init__()
+        self.numbers = ValueNumbers()
+        self._of_rows = self.enter_context(ArrayFile(directory / file_name("number", column, "npy"), np.int64))
+        self._values = self.enter_context(TextFile(directory / file_name("values", column, "parquet"), "value"))
+
+    def append(self, cells: pd.Series, refused: np.ndarray) -> None:
+        """Number a chunk's values; refused rows get −1 and no number is spent on them."""
+        texts = [text_of(cell) for cell in cells.tolist()]
+        used = set(compress(texts, ~refused))
+        distinct = [text for text in dict.fromkeys(texts) if text in used]
+        found, new = self.numbers.number(distinct)
+        number_of = dict(zip(distinct, found.tolist(), strict=True))
+        self._of_rows.append(np.array([-1 if bad else number_of[text] for text, bad in zip(texts, refused, strict=True)], dtype=np.int64))
+        self._values.append(new)
+
+
+class _LabelFiles(ExitStack):
+    """The values of a label set, and the number of each row's task."""
+
+    def __init__(self, directory: Path, name: str, label: LabelConfig) -> None:
+        super().__init__()
+        self._label = label
+        self._n_odd, self._first_odd = 0, list[str]()
+        self._values = self.enter_context(ArrayFile(directory / file_name("label", name, "npy"), np.float32))
+        self._tasks = self.enter_context(ArrayFile(directory / file_name("task", name, "npy"), np.int32))
+
+    def append(self, frame: pd.DataFrame, tasks: dict[str, int], refused: np.ndarray) -> None:
+        odd: list[str] = []
+        self._values.append(_read_values(frame, self._label, odd))
+        self._tasks.append(_read_tasks(frame, self._label, tasks, refused))
+        self._n_odd += len(odd)
+        self._first_odd += odd[: _ODD_LABELS_SHOWN - len(self._first_odd)]
+
+    def warn_of_odd_cells(self, name: str, source: str) -> None:
+        if self._n_odd:
             logger.warning(
                 "%d cells of label set %r in %s are not finite numbers and count as missing; the first: %s",
-                len(odd), name, source.name, ", ".join(odd[:5]),
+                self._n_odd, name, source, ", ".join(self._first_odd),
             )  # fmt: skip
-    return rows
+
+
+def _offsets(chunk: TableChunk) -> np.ndarray:
+    return chunk.byte_offsets if chunk.byte_offsets is not None else np.full(len(chunk.frame), -1, dtype=np.int64)
 
 
 def file_name(kind: str, column: str, ending: str) -> str:
@@ -106,14 +155,6 @@ def text_of(value: Any) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None or value is pd.NA or value != value else str(value)
-
-
-def _number_values(values: pd.Series, numbers: dict[str, int], refused: np.ndarray) -> np.ndarray:
-    """Return the number of each value, giving new values the next number; refused rows get −1 and no number is spent on them."""
-    codes, uniques = pd.factorize(values.astype("object"), use_na_sentinel=False)
-    used = np.bincount(codes[~refused], minlength=len(uniques)) > 0
-    known = [numbers.setdefault(text_of(value), len(numbers)) if is_used else -1 for value, is_used in zip(uniques, used, strict=True)]
-    return np.where(refused, -1, np.array(known, dtype=np.int64)[codes]) if len(codes) else np.empty(0, dtype=np.int64)
 
 
 def _read_values(frame: pd.DataFrame, label: LabelConfig, odd: list[str]) -> np.ndarray:

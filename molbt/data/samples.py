@@ -54,7 +54,8 @@ def select_samples(corpus: "Corpus", config: RunConfig) -> Samples:
     numbers = {view.column: corpus.row_values(view.column) for view in config.views.values()}
     usable = np.ones(corpus.n_rows, dtype=bool)
     for view in config.views.values():
-        good = ~corpus.excluded(view.column) & np.array([not reason for reason in corpus.reasons(view)], dtype=bool)
+        good = ~corpus.excluded(view.column)
+        good[list(corpus.reasons(view))] = False
         usable &= np.append(good, False)[numbers[view.column]]  # -1, a refused row, is the last place
     rows = np.flatnonzero(usable)
     # Distinct combinations, numbered in order of first appearance. A product of two numbers below 2³¹ fits 64 bits.
@@ -83,8 +84,8 @@ def drawn_molecules(corpus: "Corpus", config: RunConfig, samples: Samples, *, mo
         if view.build_modality().is_molecular:
             numbers = np.unique(samples.entries[name].numpy())
             order = np.random.default_rng(mix_words(config.trainer.seed, "drawn molecules")).permutation(len(numbers))
-            values = corpus.values(view.column)
-            return pd.DataFrame({"smiles": [values[number] for number in numbers[np.sort(order[:most])]]}, dtype="str")
+            drawn = corpus.texts(view.column).take(numbers[order[:most]])
+            return pd.DataFrame({"smiles": [drawn[number] for number in sorted(drawn)]}, dtype="str")
     return pd.DataFrame({"smiles": []}, dtype="str")
 
 

@@ -1,18 +1,30 @@
-"""Columns of a view, prepared shard by shard: shards that are done survive a kill, and the result does not depend on the processes."""
+"""A column's unique values worked on shard by shard: shards that are done survive a kill, and the result does not depend on the processes.
 
+All that is made of a column's molecules is made in one pass, in which each molecule is parsed once.
+"""
+
+import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from molbt.config import ViewConfig
+from molbt.data.array_files import ArrayFile, read_array
 from molbt.data.columns import merge_columns, write_column
 from molbt.data.executors import ShardExecutor
-from molbt.data.files import sync_directory, write_frame
+from molbt.data.files import atomic_write, sync_directory, write_array, write_frame
+from molbt.data.json_files import read_json
 from molbt.data.molecules import ParsePolicy
-from molbt.data.preparing import Entries, prepare_numbered_blocks
+from molbt.data.preparing import Block, Entries, prepare_numbered_blocks
+from molbt.data.stored_texts import StoredTexts, TextFile
+from molbt.errors import DataError
 
 SHARD_SIZE = 8_192
 """Values in a shard."""
@@ -20,63 +32,165 @@ SHARD_SIZE = 8_192
 Progress = Callable[[str, int, int], None]
 """Called as ``progress(label, done, total)``; a total of 0 is not known yet."""
 
+_REMEDY = "prepare the corpus again in a new directory"
 
-def prepare_columns(
-    view: ViewConfig,
+
+@dataclass(frozen=True)
+class IdentityPlaces:
+    """Where the hashes of values go, and the values that no work survived, with their reasons."""
+
+    hashes: Path
+    fatal: Path
+
+
+def prepare_values(
+    views: Mapping[Path, ViewConfig],
+    identities: IdentityPlaces | None,
+    values: StoredTexts,
     policy: ParsePolicy,
-    values: Sequence[str],
-    directory: Path,
     *,
     n_jobs: int,
     progress: Progress,
-    refused: dict[str, str] | None = None,
+    refused: dict[str, str],
     executor: ShardExecutor | None = None,
 ) -> None:
-    """Prepare values for a view's modality into a new directory, which takes its name when it is complete.
+    """Prepare values for some views in one pass; what is made takes its name when it is complete.
 
     Parameters
     ----------
-    values : sequence of str
+    views : mapping of Path to ViewConfig
+        New directories, which get one folder per column (``molbt.data.columns``) and ``reasons.parquet``. Shards wait in
+        ``<directory>.shards``.
+    identities : IdentityPlaces, optional
+        Where ``molecule_and_scaffold_hashes`` of the values go, if they are to be made too.
+    values : StoredTexts
         Unique values.
-    directory : Path
-        Gets one folder per column (``molbt.data.columns``) and ``reasons.parquet``. Shards wait in ``<directory>.shards``.
-    refused : dict of str to str, optional
-        Values that are refused with these reasons; those that kill their worker here are added (``molbt.data.isolation``).
+    refused : dict of str to str
+        Values that are refused with these reasons. Those that kill their worker here are added, and refused by everything that is made in
+        this pass (``molbt.data.isolation``).
     executor : ShardExecutor, optional
         Where shards are worked on; by default here. They are written here in any case.
     """
-    label, shards = f"preparing {view.modality}", directory.with_suffix(".shards")
-    shards.mkdir(parents=True, exist_ok=True)
-    starts = range(0, max(len(values), 1), SHARD_SIZE)
-    places = [shards / f"{start:012d}-{min(start + SHARD_SIZE, len(values)):012d}" for start in starts]
-    todo = [(start, place) for start, place in zip(starts, places, strict=True) if not place.exists()]
-    done = len(values) - sum(len(values[start : start + SHARD_SIZE]) for start, _ in todo)
+    outputs: list[_Output] = [_Columns(place, number) for number, place in enumerate(views)]
+    outputs += [_Identities(identities.hashes, identities.fatal)] if identities else []
+    for output in outputs:
+        output.shards.mkdir(parents=True, exist_ok=True)
+    shards = [_Shard(start, min(start + SHARD_SIZE, len(values))) for start in range(0, max(len(values), 1), SHARD_SIZE)]
+    todo = {shard for shard in shards if not all((output.shards / shard.name).exists() for output in outputs)}
+    label = f"preparing {', '.join(dict.fromkeys(view.modality for view in views.values()))}" if views else "hashing molecules"
+    done = len(values) - sum(len(shard) for shard in todo)
     progress(label, done, len(values))
+    at_work: dict[int, tuple[_Shard, list[str]]] = {}
+
+    def blocks() -> Iterator[list[str]]:
+        for shard, block in zip(shards, values.blocks(SHARD_SIZE), strict=True):
+            if shard in todo:
+                at_work[number_of[shard]] = shard, block
+                yield block
+
+    number_of = {shard: number for number, shard in enumerate(shard for shard in shards if shard in todo)}
+    modalities = [view.build_modality() for view in views.values()]
+    options: dict[str, Any] = {"n_values": len(values), "executor": executor, "n_jobs": n_jobs, "refused": refused}
     if todo:
-        waiting = [value for start, _ in todo for value in values[start : start + SHARD_SIZE]]
-        modality = view.build_modality()
-        for number, entries in prepare_numbered_blocks(
-            modality, waiting, policy, executor=executor, n_jobs=n_jobs, block_size=SHARD_SIZE, refused=refused
-        ):
-            _write_shard(entries, todo[number][1])
-            done += len(entries.reasons)
+        for number, made in prepare_numbered_blocks(modalities, blocks(), policy, with_hashes=identities is not None, **options):
+            shard, block = at_work.pop(number)
+            fatal = {value: refused[value] for value in block if value in refused}
+            for output in outputs:
+                output.write(made, fatal, output.shards / shard.name)
+            done += len(shard)
             progress(label, done, len(values))
-    merged = directory.with_suffix(".tmp")
-    shutil.rmtree(merged, ignore_errors=True)
-    merged.mkdir()
-    for name in sorted(path.name for path in places[0].iterdir() if path.is_dir()):
-        merge_columns([place / name for place in places], merged / name)
-    write_frame(merged / "reasons.parquet", pd.concat([pd.read_parquet(place / "reasons.parquet") for place in places], ignore_index=True))
-    os.replace(merged, directory)
-    sync_directory(directory.parent)
-    shutil.rmtree(shards)
+    for output in outputs:
+        output.merge([output.shards / shard.name for shard in shards])
+        sync_directory(output.place.parent)
+        shutil.rmtree(output.shards)
 
 
-def _write_shard(entries: Entries, place: Path) -> None:
-    temporary = place.with_name(f"{place.name}.tmp{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    for name, column in entries.columns.items():
-        write_column(column, temporary / name)
-    write_frame(temporary / "reasons.parquet", pd.DataFrame({"reason": entries.reasons}, dtype="str"))
-    os.replace(temporary, place)
+@dataclass(frozen=True)
+class _Shard:
+    """A range of values."""
+
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    @property
+    def name(self) -> str:
+        return f"{self.start:012d}-{self.end:012d}"
+
+
+class _Output(ABC):
+    """One of the things that a pass makes: a folder of shards until all are there."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.shards = place.with_suffix(".shards")
+
+    def write(self, made: Block, fatal: dict[str, str], shard: Path) -> None:
+        """Write the share of a block, whole or not at all; one that an earlier process wrote stays."""
+        if shard.exists():
+            return
+        temporary = shard.with_name(f"{shard.name}.tmp{os.getpid()}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        self._write(made, fatal, temporary)
+        os.replace(temporary, shard)
+
+    @abstractmethod
+    def _write(self, made: Block, fatal: dict[str, str], directory: Path) -> None: ...
+
+    @abstractmethod
+    def merge(self, parts: Sequence[Path]) -> None:
+        """Make one of the shards, with one of them in memory."""
+
+
+class _Columns(_Output):
+    """The columns of a view, and why values were refused."""
+
+    def __init__(self, place: Path, number: int) -> None:
+        super().__init__(place)
+        self._number = number
+
+    def _write(self, made: Block, fatal: dict[str, str], directory: Path) -> None:
+        entries: Entries = made.entries[self._number]
+        for name, column in entries.columns.items():
+            write_column(column, directory / name)
+        write_frame(directory / "reasons.parquet", pd.DataFrame({"reason": entries.reasons}, dtype="str"))
+
+    def merge(self, parts: Sequence[Path]) -> None:
+        merged = self.place.with_suffix(".tmp")
+        shutil.rmtree(merged, ignore_errors=True)
+        merged.mkdir()
+        for name in sorted(path.name for path in parts[0].iterdir() if path.is_dir()):
+            merge_columns([part / name for part in parts], merged / name)
+        with TextFile(merged / "reasons.parquet", "reason") as reasons:
+            for part in parts:
+                reasons.append(pd.read_parquet(part / "reasons.parquet")["reason"].tolist())
+        os.replace(merged, self.place)
+
+
+class _Identities(_Output):
+    """The hashes of values, and those that were fatal."""
+
+    def __init__(self, place: Path, fatal: Path) -> None:
+        super().__init__(place)
+        self._fatal = fatal
+
+    def _write(self, made: Block, fatal: dict[str, str], directory: Path) -> None:
+        if made.hashes is None:
+            raise DataError(f"expected hashes of molecules for {self.place}, none were made; {_REMEDY}")
+        write_array(directory / "hashes.npy", made.hashes)
+        with atomic_write(directory / "fatal.json") as file:
+            file.write(json.dumps(fatal).encode())
+
+    def merge(self, parts: Sequence[Path]) -> None:
+        fatal: dict[str, str] = {}
+        temporary = self.place.with_suffix(".tmp")
+        with ArrayFile(temporary, np.uint64, (2,)) as hashes:
+            for part in parts:
+                hashes.append(read_array(part / "hashes.npy", remedy=_REMEDY))
+                fatal |= read_json(part / "fatal.json", remedy=_REMEDY, error=DataError)
+        with atomic_write(self._fatal) as file:
+            file.write(json.dumps(fatal).encode())
+        os.replace(temporary, self.place)

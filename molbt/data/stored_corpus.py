@@ -30,6 +30,7 @@ from molbt.data.json_files import read_json
 from molbt.data.quarantine import covers
 from molbt.data.rows import file_name
 from molbt.data.samples import Samples, select_samples
+from molbt.data.stored_texts import StoredTexts
 from molbt.errors import DataError
 
 FORMAT = "molbt.corpus"
@@ -71,8 +72,11 @@ class Corpus:
 
     def values(self, column: str) -> list[str]:
         """Return the unique values of a table column, in order of first appearance."""
-        path = self._rows(file_name("values", column, "parquet"))
-        return read_frame(path, {"value": "string"}, self.manifest["unique"][column])["value"].tolist()
+        return list(self.texts(column))
+
+    def texts(self, column: str) -> StoredTexts:
+        """Return the same values where they are stored: to read them takes no memory for all."""
+        return StoredTexts(self._rows(file_name("values", column, "parquet")), "value", self.manifest["unique"][column])
 
     def row_values(self, column: str) -> np.ndarray:
         """Return, for each row, the number of its unique value: ``(rows,)`` int64, −1 where the reader refused the row."""
@@ -112,10 +116,9 @@ class Corpus:
             raise DataError(f"the columns in {directory} are not those of this modality: {error}; {_REMEDY}") from error
         return columns
 
-    def reasons(self, view: ViewConfig) -> list[str]:
-        """Return why each unique value was refused for a view; ``""`` where it was not."""
-        path = self._prepared(view) / "reasons.parquet"
-        return read_frame(path, {"reason": "string"}, self.manifest["unique"][view.column])["reason"].tolist()
+    def reasons(self, view: ViewConfig) -> dict[int, str]:
+        """Return the numbers of the unique values that were refused for a view, and why."""
+        return StoredTexts(self._prepared(view) / "reasons.parquet", "reason", self.manifest["unique"][view.column]).filled()
 
     def excluded(self, column: str) -> np.ndarray:
         """Return which unique values also occur in an excluded file: ``(values,)`` bool."""
@@ -135,14 +138,15 @@ class Corpus:
         return read_numbers(path, "u", (self.manifest["unique"][column], 2)) if path.is_file() else None
 
     def fatal_path(self, column: str) -> Path:
-        """Return where the values are kept that killed their worker while they were hashed."""
+        """Return where the values are kept that killed their worker in the pass that hashed them."""
         return self.directory / "identities" / file_name("fatal", column, "json")
 
     def fatal(self, column: str) -> dict[str, str]:
-        """Return the values that killed their worker while they were hashed, with the reason: no view uses them."""
+        """Return the values that killed their worker in the pass that hashed them, with the reason: no view uses them."""
         path = self.fatal_path(column)
         fatal = read_json(path, remedy="prepare the corpus again", error=DataError) if path.is_file() else {}
-        if not all(isinstance(reason, str) for reason in fatal.values()) or not fatal.keys() <= set(self.values(column) if fatal else ()):
+        known = {value for value in self.texts(column) if value in fatal} if fatal else set()
+        if not all(isinstance(reason, str) for reason in fatal.values()) or fatal.keys() != known:
             raise DataError(f"expected values of column {column!r} with reasons in {path}, found something else; prepare the corpus again")
         return fatal
 

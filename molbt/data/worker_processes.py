@@ -19,6 +19,8 @@ from multiprocessing.connection import Connection
 IDLE_SECONDS = 60.0
 """How long workers without work are kept."""
 
+_FAREWELL_SECONDS = 10.0
+
 _PROGRAM = "from molbt.data.isolated_worker import main; main()"
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -64,6 +66,15 @@ class WorkerProcesses:
     @property
     def is_alive(self) -> bool:
         return self._server.poll() is None
+
+    def dismiss(self) -> None:
+        """Let idle processes end by themselves: the server takes the account of their CPU time, which a kill would lose."""
+        for connection in self.connections:
+            connection.close()
+        try:
+            self._server.wait(_FAREWELL_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.stop()
 
     def stop(self) -> None:
         """Kill the processes, whatever they are doing."""
@@ -115,7 +126,7 @@ def _take(size: int, modules: Set[str]) -> WorkerProcesses:
         found.farewell.cancel()
     if found.size >= size and found.modules >= modules and found.is_alive:
         return found
-    found.stop()
+    found.dismiss()
     return WorkerProcesses(max(size, found.size), modules | found.modules)
 
 
@@ -132,13 +143,13 @@ def _say_farewell(processes: WorkerProcesses) -> None:
         if processes not in _idle:
             return
         _idle.remove(processes)
-    processes.stop()
+    processes.dismiss()
 
 
 def _dismiss(processes: WorkerProcesses) -> None:
     if processes.farewell is not None:
         processes.farewell.cancel()
-    processes.stop()
+    processes.dismiss()
 
 
 def _forget() -> None:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from rdkit.Chem.rdMolDescriptors import CalcCrippenDescriptors
 
-from molbt.data.molecules import ParsePolicy, parse_molecules
+from molbt.data.molecule_values import crippen_logp
+from molbt.data.molecules import ParsePolicy
 from molbt.evaluation.benchmarks.base import Benchmark
 from molbt.predict.features import Embed
 
@@ -53,8 +53,7 @@ def embedding_map(
     if len(tasks) == 1:
         values, value_name = np.array([labels[text] for text in smiles]), tasks.pop()
     else:
-        parsed = parse_molecules(smiles, policy or ParsePolicy())
-        values, value_name = np.array([CalcCrippenDescriptors(mol)[0] if mol is not None else np.nan for mol, _ in parsed]), "Crippen logP"
+        values, value_name = crippen_logp(smiles, policy), "Crippen logP"
     matrices = {name: np.asarray(embed(smiles), dtype=np.float64) for name, embed in learned.items()}
     usable = np.isfinite(values) & np.logical_and.reduce([np.isfinite(matrix).all(axis=1) for matrix in matrices.values()])
     frames = []

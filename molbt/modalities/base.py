@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from molbt.data.columns import Column
-from molbt.data.molecules import ParsePolicy
+from molbt.data.molecules import ParsePolicy, Perception
 from molbt.draws import Draws
 from molbt.nn.encoder import Encoder
 
@@ -56,6 +56,11 @@ class Modality(BaseModel, ABC):
     def preparation(self) -> dict[str, Any]:
         """Return the parameters that the prepared columns and the encoder depend on, as JSON values (part of the content address)."""
         return self.model_dump(mode="json", exclude=set(self.augmentations))
+
+    @property
+    def perception(self) -> Perception:
+        """How much of a molecule ``prepare`` reads; it is given no less (``molbt.data.molecules``)."""
+        return Perception.ALL
 
     @abstractmethod
     def prepare(self, values: Sequence[str], policy: ParsePolicy) -> Prepared:

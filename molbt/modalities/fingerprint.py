@@ -10,7 +10,7 @@ from scipy import sparse
 from torch import Tensor
 
 from molbt.data.columns import RaggedColumn
-from molbt.data.molecules import ParsePolicy, parse_molecules
+from molbt.data.molecules import ParsePolicy, Perception, parse_molecules
 from molbt.draws import Draws
 from molbt.errors import ConfigError, DataError
 from molbt.modalities._fingerprint_augmentations import add_absent, drop_items, drop_whole_kind, scale_counts
@@ -105,6 +105,11 @@ class Fingerprint(Modality):
             start += width
         return blocks
 
+    @property
+    def perception(self) -> Perception:
+        """The most that one of the kinds reads."""
+        return max(kind.perception for kind, _, _ in self._blocks())
+
     def prepare(self, values: Sequence[str], policy: ParsePolicy) -> Prepared:
         """Parse SMILES and compute their fingerprints. A refused value has an entry without items.
 
@@ -115,10 +120,9 @@ class Fingerprint(Modality):
             rising within an entry, and ``count`` (uint8, at most 255; absent when ``counts`` is false).
         """
         blocks = [(kind.items_of(width, self.counts), start) for kind, start, width in self._blocks()]
-        perception = max(kind.perception for kind, _, _ in self._blocks())
         ids, counts, lengths, reasons = [], [], [], []
         for first in range(0, len(values), _CHUNK):
-            parsed = list(parse_molecules(values[first : first + _CHUNK], policy, perception=perception))
+            parsed = list(parse_molecules(values[first : first + _CHUNK], policy, perception=self.perception))
             reasons += [reason for _, reason in parsed]
             position = np.array([i for i, (mol, _) in enumerate(parsed) if mol is not None], dtype=np.int64)
             mols = [mol for mol, _ in parsed if mol is not None]

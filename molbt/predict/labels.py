@@ -18,9 +18,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from rdkit.Chem import Descriptors
 
-from molbt.data.molecules import ParsePolicy, parse_molecules
+from molbt.data.molecule_values import molar_masses
 from molbt.errors import DataError, ShapeError
 from molbt.predict.label_cells import Cells, flipped, in_one_unit, read_cells
 from molbt.predict.label_policy import LabelPolicy
@@ -206,7 +205,7 @@ class _Rows:
             self.values[row], self.status[row], self.reasons[row] = np.nan, status, reason
 
     def convert(self, conversion: Conversion, smiles: Sequence[object]) -> None:
-        masses = _molar_masses(smiles) if conversion.needs_molar_mass else None
+        masses = molar_masses(smiles) if conversion.needs_molar_mass else None
         if masses is not None:
             self.leave_out(np.isnan(masses), "unconvertible", f"{conversion.unit} needs a molar mass, and the molecule cannot be read")
         converted = conversion(self.values, masses)
@@ -284,8 +283,3 @@ def _class_of(values: list[float], policy: LabelPolicy) -> float | None:
     """The class of several; None where they are a tie."""
     share = statistics.fmean(values)
     return None if share == 0.5 else values[0] if policy.duplicates == "first" else float(share > 0.5)
-
-
-def _molar_masses(smiles: Sequence[object]) -> np.ndarray:
-    """In g/mol, of the molecules as written; NaN where one cannot be read."""
-    return np.array([Descriptors.MolWt(mol) if mol is not None else np.nan for mol, _ in parse_molecules(smiles, ParsePolicy())])  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -235,6 +236,27 @@ def test_workers_are_used_again_and_go_when_told(always):
     wait_until(lambda: not processes_of(first[1]))
 
 
+def test_cpu_time_of_workers_that_were_told_to_go_is_counted(always):
+    def seconds(who):
+        used = resource.getrusage(who)
+        return used.ru_utime + used.ru_stime
+
+    stop_idle_workers()
+    before = seconds(resource.RUSAGE_CHILDREN)
+    [spent] = map_blocks(poison.burn, ["C"], POLICY)
+    stop_idle_workers()
+    assert spent >= 0.3
+    assert seconds(resource.RUSAGE_CHILDREN) - before >= spent
+
+
+def test_workers_that_do_not_go_are_killed(always, monkeypatch):
+    monkeypatch.setattr("molbt.data.worker_processes._FAREWELL_SECONDS", 0.2)
+    [[worker, server]] = map_blocks(poison.process, ["C"], POLICY)
+    os.kill(worker, signal.SIGSTOP)
+    stop_idle_workers()
+    wait_until(lambda: not processes_of(server))
+
+
 def test_workers_go_by_themselves_when_nobody_asks(always, monkeypatch):
     monkeypatch.setattr("molbt.data.worker_processes.IDLE_SECONDS", 0.2)
     [[_, server]] = map_blocks(poison.process, ["C"], POLICY)
@@ -388,17 +410,25 @@ def torch_index(rows):
     return torch.tensor(list(rows))
 
 
-def test_what_dies_while_it_is_hashed_is_not_trained_on_and_a_resume_knows_it(tmp_path, always, monkeypatch):
+def test_what_dies_in_a_pass_is_not_trained_on_and_a_resume_knows_it(tmp_path, always, monkeypatch):
     values = [*poison.molecules(40), CRASH]
-    with monkeypatch.context() as patch:
-        patch.setattr("molbt.data.exclusions.molecule_and_scaffold_hashes", poison.hashes)
-        patch.setattr("molbt.data.corpus.prepare_columns", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            prepare(values, config_of(), directory=tmp_path / "c")
-    corpus = prepare(values, config_of(), directory=tmp_path / "c")
-    assert read_quarantine(corpus)[["row", "reason"]].values.tolist() == [[40, "RDKit crashed on it (signal 11)"]]
+    sections = {"pairs": [["a", "b"]], "objectives": [{"name": "barlow_twins"}]}
+    with registered("modalities", dying=Dying):
+        both = RunConfig.from_dict({"views": {"a": {"modality": "dying"}, "b": {"modality": "fingerprint", "width": 64}}, **sections})
+        with monkeypatch.context() as patch:
+            patch.setattr("molbt.data.shards._Columns.merge", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                prepare(values, both, directory=tmp_path / "c")
+        with monkeypatch.context() as patch:
+            patch.setattr("molbt.data.shards.prepare_numbered_blocks", interrupted)  # all shards are there
+            corpus = prepare(values, both, directory=tmp_path / "c")
+    died = [[40, "RDKit crashed on it (signal 11)"]]
+    assert read_quarantine(corpus)[["row", "reason"]].values.tolist() == died
     assert json.loads(corpus.fatal_path("smiles").read_text()) == {CRASH: "RDKit crashed on it (signal 11)"}
     assert corpus.identities("smiles")[40].tolist() == [0, 0]
+    # RDKit itself reads it: a view that is prepared later refuses it because it is known.
+    prepare(values, config_of(), directory=tmp_path / "c")
+    assert read_quarantine(corpus)[["row", "reason"]].values.tolist() == died
     assert len(Corpus.open(tmp_path / "c").samples(config_of())) == 40
 
 
