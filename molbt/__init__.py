@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from molbt.model.twin_model import TwinModel
     from molbt.pair_featurizer import PairFeaturizer
     from molbt.predict.predictor import Predictor
+    from molbt.text_adaptation.adapt import adapt_text
     from molbt.training.trainer import RunResult, pretrain
 
 __version__ = "0.1.0"
@@ -24,6 +25,7 @@ _MODULE_OF = {
     "RunConfig": "molbt.config",
     "RunResult": "molbt.training.trainer",
     "TwinModel": "molbt.model.twin_model",
+    "adapt_text": "molbt.text_adaptation.adapt",
     "from_pretrained": "molbt.model.checkpoint",
     "pretrain": "molbt.training.trainer",
     "save_pretrained": "molbt.model.checkpoint",
@@ -37,6 +39,7 @@ __all__ = [
     "RunResult",
     "TwinModel",
     "__version__",
+    "adapt_text",
     "from_pretrained",
     "pretrain",
     "save_pretrained",

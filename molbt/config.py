@@ -73,6 +73,9 @@ class RunConfig(Section):
                     raise ValueError(f"pair {list(pair)} names the view {name!r}, which is not defined{suggestion(name, self.views)}")
             if pair[0] == pair[1]:
                 raise ValueError(f"pair {list(pair)} scores a view with itself; name two views")
+        entities = self.trainer.unique_entities
+        if entities is not None and entities not in self.views:
+            raise ValueError(f"trainer.unique_entities names the view {entities!r}, which is not defined{suggestion(entities, self.views)}")
         for pairs in (self.pairs, *(objective.pairs for objective in self.objectives)):
             if pairs is not None and len({frozenset(pair) for pair in pairs}) < len(pairs):
                 raise ValueError(f"pairs {[list(pair) for pair in pairs]} name the same two views more than once; list each pair once")

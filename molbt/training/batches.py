@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from molbt.data.columns import Column, RaggedBatch, RaggedColumn
 from molbt.data.corpus import Samples
 from molbt.draws import Draws, mix_words
 from molbt.modalities.base import Modality
+from molbt.training.dealing import deal
 
 
 class SampleStore:
@@ -26,6 +28,8 @@ class SampleStore:
     seed : int
         Decides the order of the samples and every augmentation.
     device : torch.device
+    unique_entities : str, optional
+        A view whose entries a batch repeats as little as possible (``molbt.training.dealing``).
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class SampleStore:
         *,
         seed: int,
         device: torch.device,
+        unique_entities: str | None = None,
     ) -> None:
         self.modalities = modalities
         self.columns = {view: {name: column.to(device) for name, column in parts.items()} for view, parts in columns.items()}
@@ -43,20 +48,38 @@ class SampleStore:
         self.labels: dict[str, RaggedColumn] = {name: column.to(device) for name, column in samples.labels.items()}
         self.seed = seed
         self.device = device
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
+        self._unique_entities = unique_entities
+        self._order: tuple[tuple[int, int], Tensor] = ((-1, 0), torch.empty(0, dtype=torch.int64))
 
     def __len__(self) -> int:
         return len(next(iter(self.entries.values())))
 
     def batch(self, epoch: int, position: int, size: int) -> "GlobalBatch":
         """Return the ``position``-th batch of an epoch; what does not fill a batch at the end is left to other epochs."""
-        if self._order[0] != epoch:
-            self._order = epoch, self._permutation("order", epoch)
+        if self._order[0] != (epoch, size):
+            self._order = (epoch, size), self._epoch_order(epoch, size)
         return GlobalBatch(self, self._order[1][position * size : (position + 1) * size], epoch)
 
     def probe(self, size: int) -> "GlobalBatch":
         """Return the same samples each time, augmented in the same way, for diagnostics."""
         return GlobalBatch(self, self._permutation("probe")[:size], epoch=-1)
+
+    @cached_property
+    def repeated_views(self) -> tuple[str, ...]:
+        """Views whose entries stand in more than one sample; of views with the same entries, the first."""
+        found: list[str] = []
+        for view, entries in self.entries.items():
+            repeats = len(entries.unique()) < len(entries)
+            if repeats and not any(torch.equal(entries, self.entries[other]) for other in found):
+                found.append(view)
+        return tuple(found)
+
+    def _epoch_order(self, epoch: int, size: int) -> Tensor:
+        order = self._permutation("order", epoch)
+        if self._unique_entities is None:
+            return order
+        entities = self.entries[self._unique_entities]
+        return deal(order, entities, size, seed=mix_words(self.seed, "dealing", epoch)).to(self.device)
 
     def _permutation(self, *words: int | str) -> Tensor:
         generator = torch.Generator().manual_seed(mix_words(self.seed, *words))
@@ -107,6 +130,14 @@ class GlobalBatch:
     def entities(self, positions: Tensor) -> dict[str, Tensor]:
         """Return, for each view, the numbers of the entries."""
         return {view: entries[self.samples[positions]] for view, entries in self.store.entries.items()}
+
+    def unique_entities(self) -> dict[str, Tensor]:
+        """Return how many distinct entries the batch has of each view in which samples repeat them: ``unique_entities.<view>``."""
+        found = {}
+        for view in self.store.repeated_views:
+            entries = self.store.entries[view][self.samples].sort().values  # on a GPU, unlike `unique`, this does not wait
+            found[f"unique_entities.{view}"] = (entries[1:] != entries[:-1]).sum() + 1
+        return found
 
     def labels(self, positions: Tensor) -> dict[str, RaggedBatch]:
         """Return the labels, by label set."""

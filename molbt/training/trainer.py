@@ -195,7 +195,7 @@ def _train(
     state = starting_point(config, columns, samples, hardware, init=init, checkpoint=run.load_checkpoint())
     if state.step:
         logger.info("resuming %s at step %d of %d", run.path, state.step, total_steps)
-    store = SampleStore(state.twin.modalities, columns, samples, seed=trainer.seed, device=device)
+    store = SampleStore(state.twin.modalities, columns, samples, seed=trainer.seed, device=device, unique_entities=trainer.unique_entities)
     rows = torch.arange(batch_size, device=device).chunk(world_size())[rank()]
     probe_batch = store.probe(trainer.probe_size)
     metrics = MetricsLog(run.path / "metrics.csv", up_to_step=state.step)
@@ -220,7 +220,7 @@ def _train(
         loss.backward()  # type: ignore[no-untyped-call]
         average_gradients(state.parameters)
         gradient_norm = nn.utils.clip_grad_norm_(state.parameters, trainer.clip_norm or math.inf, foreach=True)
-        totals = state.totals.plus({"loss": loss, "gradient_norm": gradient_norm, **terms})
+        totals = state.totals.plus({"loss": loss, "gradient_norm": gradient_norm, **terms, **batch.unique_entities()})
 
         # Look whether to go on: before the weights change, and with the same answer on all ranks
         ends_epoch = position + 1 == steps_per_epoch or state.step + 1 == total_steps

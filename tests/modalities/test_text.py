@@ -116,6 +116,17 @@ def test_many_texts_in_several_batches_are_those_of_one(bert):
     )
 
 
+def test_bf16_is_asked_for_and_stays_close(bert):
+    texts = [" ".join(WORDS[i % 7 : i % 7 + 1 + i % 11]) for i in range(40)]
+    exact, fast = (
+        Text(model=str(bert), max_tokens=32, precision=precision).prepare(texts, POLICY).columns["embeddings"].values[:, 0].numpy()
+        for precision in ("fp32", "bf16")
+    )
+    assert fast.dtype == np.float32
+    np.testing.assert_allclose(fast, exact, atol=1e-3)
+    assert np.abs(fast - exact).max() > 1e-5  # another order of the sums changes 1e-7
+
+
 def test_prepare_embeds_each_wording_once(bert, monkeypatch):
     seen = []
     embed = LanguageModel.embed
