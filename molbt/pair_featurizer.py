@@ -106,7 +106,7 @@ class PairFeaturizer(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "n_features_out_")
         smiles, texts = pairs_of(X)
-        molecules, molecule_reasons = self._embed_molecules(smiles)
+        molecules, molecule_reasons = self.embed_molecules(smiles)
         embedded, text_reasons = self.embed_texts(texts)
         self.reasons_ = [one or (f"text: {other}" if other else "") for one, other in zip(molecule_reasons, text_reasons, strict=True)]
         refused = np.array([bool(reason) for reason in self.reasons_], dtype=bool)
@@ -115,15 +115,7 @@ class PairFeaturizer(TransformerMixin, BaseEstimator):
             raise InvalidMoleculeError(
                 f"{int(refused.sum())} of {len(refused)} pairs cannot be used: {first}. Correct them, or pass on_invalid='nan'"
             )
-        parts = [molecules, embedded]
-        if "product" in self.interactions:
-            parts.append(molecules * embedded)
-        if "difference" in self.interactions:
-            parts.append(molecules - embedded)
-        if "cosine" in self.interactions:
-            lengths = np.linalg.norm(molecules, axis=1) * np.linalg.norm(embedded, axis=1)
-            parts.append(((molecules * embedded).sum(axis=1) / np.maximum(lengths, 1e-12))[:, None])
-        features = np.concatenate(parts, axis=1).astype(np.float32, copy=False)
+        features = interactions_of(molecules, embedded, self.interactions)
         features[refused] = np.nan
         return features
 
@@ -134,7 +126,7 @@ class PairFeaturizer(TransformerMixin, BaseEstimator):
         which change no ranking. Each molecule and each text passes its network once.
         """
         check_is_fitted(self, "n_features_out_")
-        molecules, _ = self._embed_molecules(smiles)
+        molecules, _ = self.embed_molecules(smiles)
         embedded, _ = self.embed_texts(texts)
         z_molecules, z_texts = self._project(self.molecule_view_, molecules), self._project(self.text_view_, embedded)
         if z_molecules.shape[1] != z_texts.shape[1]:
@@ -155,7 +147,8 @@ class PairFeaturizer(TransformerMixin, BaseEstimator):
             names += [f"{name}_{i}" for i in range(width)] if name in self.interactions else []
         return names + (["cosine"] if "cosine" in self.interactions else [])
 
-    def _embed_molecules(self, smiles: Sequence[Any]) -> tuple[np.ndarray, list[str]]:
+    def embed_molecules(self, smiles: Sequence[Any]) -> tuple[np.ndarray, list[str]]:
+        """Return the embedding of each molecule, ``(n, width)``, NaN where it was refused, and the reasons."""
         return self.molecules_.transform(list(smiles)), self.molecules_.reasons_
 
     def embed_texts(self, texts: Sequence[Any]) -> tuple[np.ndarray, list[str]]:
@@ -185,6 +178,19 @@ class PairFeaturizer(TransformerMixin, BaseEstimator):
         tags.requires_fit = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def interactions_of(molecules: np.ndarray, texts: np.ndarray, interactions: Sequence[str]) -> np.ndarray:
+    """Return the two embeddings of each pair side by side, and the interactions named: ``(n, …)`` float32."""
+    parts = [molecules, texts]
+    if "product" in interactions:
+        parts.append(molecules * texts)
+    if "difference" in interactions:
+        parts.append(molecules - texts)
+    if "cosine" in interactions:
+        lengths = np.linalg.norm(molecules, axis=1) * np.linalg.norm(texts, axis=1)
+        parts.append(((molecules * texts).sum(axis=1) / np.maximum(lengths, 1e-12))[:, None])
+    return np.concatenate(parts, axis=1).astype(np.float32, copy=False)
 
 
 def pairs_of(X: Any) -> tuple[list[Any], list[Any]]:

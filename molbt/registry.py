@@ -1,7 +1,7 @@
 """A name is a module name: ``find("objectives", "barlow_twins")`` is the class in ``molbt/objectives/barlow_twins.py``.
 
 There is no decorator and no central list. A third party adds a part with an entry point in the group
-``molbt.objectives``, ``molbt.modalities`` or ``molbt.benchmarks``.
+``molbt.objectives``, ``molbt.modalities``, ``molbt.benchmarks`` or ``molbt.zero_shot_methods``.
 """
 
 import importlib
@@ -17,6 +17,7 @@ _KINDS = {
     "objectives": ("molbt.objectives", "Objective"),
     "modalities": ("molbt.modalities", "Modality"),
     "benchmarks": ("molbt.evaluation.benchmarks", "Benchmark"),
+    "zero_shot_methods": ("molbt.evaluation.zero_shot.methods", "ZeroShotMethod"),
 }
 
 

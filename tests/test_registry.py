@@ -46,7 +46,8 @@ def test_find_names_the_closest_and_all_valid_names():
     with pytest.raises(ConfigError, match=r"unknown name 'barlow_twin' in objectives; did you mean 'barlow_twins'\? Valid: .*barlow_twins"):
         registry.find("objectives", "barlow_twin")
     with pytest.raises(
-        ConfigError, match=r"unknown kind 'objective'; did you mean 'objectives'\? Valid: benchmarks, modalities, objectives"
+        ConfigError,
+        match=r"unknown kind 'objective'; did you mean 'objectives'\? Valid: benchmarks, modalities, objectives, zero_shot_methods",
     ):
         registry.find("objective", "barlow_twins")
 

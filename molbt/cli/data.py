@@ -1,4 +1,4 @@
-"""Commands for public data sets: ``data list``, ``data get``, ``data verify``."""
+"""Commands for public data sets: ``data list``, ``data get``, ``data verify``, ``data pairs``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -76,6 +76,24 @@ def verify(names: Names = None, data_dir: Folder = None) -> None:
         raise DataError(
             f"expected every file in {folder} to have its checksum, found {shown}; move these away and run: molbt data get NAME"
         )
+
+
+@data.command()
+def pairs(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The table: csv, tsv or parquet.")],
+    part: Annotated[str, typer.Option("--part", help="train, valid or test.")] = "train",
+    data_dir: Folder = None,
+) -> None:
+    """Write the labelled rows of FS-Mol's tasks as one table to pretrain on: smiles, task, label, and the text of the task."""
+    from molbt.data.fs_mol import FSMolData
+    from molbt.data.fs_mol_pairs import labelled_pairs
+    from molbt.data.sources import data_dir as find_data
+    from molbt.data.tables import output_format, write_table
+
+    output_format(output)
+    table = labelled_pairs(FSMolData(find_data(data_dir) / "fs-mol"), part)
+    write_table(table, output)
+    typer.echo(f"{len(table):,} labelled rows of {table['task'].nunique():,} tasks, {table['text'].nunique():,} texts: {output}")
 
 
 def _named(names: list[str] | None) -> "list[DataSet]":

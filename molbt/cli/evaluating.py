@@ -21,10 +21,15 @@ from molbt.cli.label_options import (
 )
 from molbt.cli.options import DATASETS_HELP, HEADS_HELP, Format, Jobs, OptionalModel, RandomState, is_quiet
 from molbt.cli.progress import progress
+from molbt.cli.toxcast import evaluate_toxcast
+from molbt.cli.zero_shot_methods import METHODS_HELP, ZeroShotOptions
+
+FEW_SHOT_HELP = "The default is tanimoto_svm,lightgbm; for fsmol, which also has blended_logistic, it is tanimoto_logistic."
 
 if TYPE_CHECKING:
     from molbt.evaluation.benchmarks.base import Benchmark
     from molbt.evaluation.benchmarks.fsmol import FSMol
+    from molbt.evaluation.benchmarks.toxcast import ToxCast
 
 _DATA_SETS_SHOWN = 12
 """Most data sets that have a column of their own below the table."""
@@ -50,14 +55,19 @@ def _build_benchmark(name: str, options: dict[str, Any]) -> "Benchmark":
 
 
 def _option_name(option: str) -> str:
-    special = {"path": "a file", "policy": "options of labels such as --target-unit", "relation_columns": "--relation-column"}
+    special = {
+        "path": "a file",
+        "policy": "options of labels such as --target-unit",
+        "relation_columns": "--relation-column",
+        "assays": "--texts",
+    }
     return special.get(option, "--" + option.replace("_", "-"))
 
 
 @app.command()
 def evaluate(
     context: typer.Context,
-    benchmark: Annotated[str, typer.Argument(help="moleculeace, moleculenet, fsmol, or table for a file of your own.")],
+    benchmark: Annotated[str, typer.Argument(help="moleculeace, moleculenet, fsmol, toxcast, or table for a file of your own.")],
     path: Annotated[Path | None, typer.Argument(help="The file, for the benchmark table.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of results.csv and report.html.")] = Path("reports"),
     model: OptionalModel = None,
@@ -99,6 +109,25 @@ def evaluate(
         str | None,
         typer.Option("--regime", help="published, or clean: nothing may know training rows of evaluated molecules (fsmol)."),
     ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            "--methods",
+            help=f"Without a support set, separated by commas: {METHODS_HELP}; all that can be run by default (fsmol with --support 0, "
+            "toxcast).",
+        ),
+    ] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            "--texts",
+            help="Descriptions of training and evaluated assays, jsonl or a table; only assays that have one are evaluated (fsmol).",
+        ),
+    ] = None,
+    max_pairs: Annotated[
+        int | None,
+        typer.Option("--max-pairs", help="Most training pairs that boosting learns from, 200,000 by default (fsmol, toxcast).", min=2),
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="First so many tasks only.")] = None,
     require_clean: Annotated[bool, typer.Option("--require-clean", help="Refuse when the pretraining saw a test molecule.")] = False,
     write_card: Annotated[bool, typer.Option("--write-card", help="Put the table into the card of the model.")] = False,
@@ -107,7 +136,7 @@ def evaluate(
     ] = False,
     heads: Annotated[
         str | None,
-        typer.Option("--heads", help=f"Separated by commas: {HEADS_HELP} The default is tanimoto_svm,lightgbm (fsmol: tanimoto_logistic)."),
+        typer.Option("--heads", help=f"Separated by commas: {HEADS_HELP} {FEW_SHOT_HELP}"),
     ] = None,
     only: Annotated[
         str | None,
@@ -146,6 +175,8 @@ def evaluate(
         raise ConfigError(f"--layer {layer} is an output of an encoder, received no --model; pass --model runs/a")
     if regime is not None and benchmark != "fsmol":
         raise ConfigError(f"--regime is for the benchmark fsmol, received {benchmark!r}; leave it out")
+    if benchmark not in ("fsmol", "toxcast") and (methods is not None or max_pairs is not None):
+        raise ConfigError(f"--methods and --max-pairs are for the benchmarks fsmol and toxcast, received {benchmark!r}; leave them out")
     shares = _fractions(fractions)
     found = registry.find("benchmarks", benchmark)
     if "data_dir" in inspect.signature(found).parameters:
@@ -180,6 +211,7 @@ def evaluate(
         "draws": draws,
         "part": part,
         "duplicates": None if takes_labels else duplicates,
+        "assays": _described(texts) if texts is not None else None,
         "random_state": random_state if "random_state" in inspect.signature(found).parameters else None,
     }
     built = _build_benchmark(benchmark, options)
@@ -198,6 +230,19 @@ def evaluate(
             regime=regime or "published",
             require_clean=require_clean,
             write_card=write_card,
+            random_state=random_state,
+            jobs=jobs,
+            quiet=is_quiet(context),
+            zero_shot=ZeroShotOptions(_names(methods) if methods else None, texts, max_pairs),
+        )
+        return
+    if benchmark == "toxcast":
+        evaluate_toxcast(
+            cast("ToxCast", built),
+            output=output,
+            model=model,
+            zero_shot=ZeroShotOptions(_names(methods) if methods else None, None, max_pairs),
+            require_clean=require_clean,
             random_state=random_state,
             jobs=jobs,
             quiet=is_quiet(context),
@@ -282,6 +327,12 @@ def evaluate(
     for note in notes:
         typer.echo(note)
     typer.echo(f"report: {report}")
+
+
+def _described(texts: Path) -> list[str]:
+    from molbt.data.assay_texts import assay_texts
+
+    return list(assay_texts(texts))
 
 
 def _names(text: str) -> list[str]:

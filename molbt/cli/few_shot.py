@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from molbt.cli.progress import progress
+from molbt.cli.zero_shot_methods import ZeroShotOptions, fs_mol_parts, zero_shot_told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,14 +51,17 @@ def evaluate_fsmol(
     random_state: int,
     jobs: int,
     quiet: bool,
+    zero_shot: ZeroShotOptions,
 ) -> None:
     """Evaluate, write ``results.csv``, ``seen.csv``, ``leakage.csv`` and ``report.html``, and print the tables."""
     import pandas as pd
 
+    from molbt.data.assay_texts import assay_texts
+    from molbt.data.fs_mol_pairs import TEXT_FILE
     from molbt.data.tables import write_table
     from molbt.evaluation.benchmarks.fsmol import FSMol
-    from molbt.evaluation.controls import control_features
     from molbt.evaluation.encoder_features import encoder_features
+    from molbt.evaluation.few_shot.feature_sets import FewShotFeatures, few_shot_features
     from molbt.evaluation.few_shot.protocol import evaluate_few_shot
     from molbt.evaluation.few_shot.regimes import LOOKUP, training_sets, write_exclusions
     from molbt.evaluation.few_shot.strata import results_by_group, seen_shares
@@ -68,7 +72,6 @@ def evaluate_fsmol(
     from molbt.report.tables import text_table
 
     sizes = {benchmark.table_name(size): size for size in benchmark.support}
-    heads = list(dict.fromkeys([CONTROL[1], *heads]))
     notes = benchmark.notes()
     with progress(quiet=quiet) as display:
         labels = TrainingLabels.read(benchmark.data, n_jobs=jobs, progress=display)
@@ -87,22 +90,49 @@ def evaluate_fsmol(
             part=benchmark.part,
             support=[min(size for size in benchmark.support if size) if any(benchmark.support) else 0],
             draws=1,
-            limit=len(benchmark.assays),
+            assays=benchmark.assays,
         )
         leakage = find_leakage(one_draw, model, n_jobs=jobs)
         leakage.save(output / "leakage.csv")
         if require_clean or regime == "clean":
             leakage.require_clean()
-        encoder = encoder_features(model, output, layer=layer, random_state=random_state, n_jobs=jobs) if model is not None else None
-        features = control_features(
-            encoder.learned if encoder else None, list(only) if only else None, policy=encoder.policy if encoder else None, n_jobs=jobs
+        few_shot = any(benchmark.support)
+        encoder = (
+            encoder_features(model, output, layer=layer, random_state=random_state, n_jobs=jobs) if model is not None and few_shot else None
         )
-        identities = (encoder.identities if encoder else {}) | {name: known.identity for name, known in sets.items()}
+        parts = (
+            fs_mol_parts(
+                zero_shot,
+                benchmark.data.directory,
+                benchmark.data.usable_rows("train"),
+                sets,
+                model=model,
+                output=output,
+                random_state=random_state,
+                jobs=jobs,
+            )
+            if 0 in benchmark.support or zero_shot.methods is not None
+            else []
+        )
+        texts = zero_shot.texts or benchmark.data.directory / TEXT_FILE
+        described = assay_texts(texts) if texts.is_file() else None
+        features = (
+            few_shot_features(encoder, list(only) if only else None, model=model, texts=described, n_jobs=jobs)
+            if few_shot
+            else FewShotFeatures([], None, {})
+        )
+        identities = features.identities | {name: known.identity for name, known in sets.items()}
+        methods: dict[tuple[str, str], Any] = {(name, LOOKUP): known.lookup() for name, known in sets.items()}
+        for each in parts:
+            methods |= each.callables()
+            identities |= each.identities()
         results = evaluate_few_shot(
             benchmark,
-            features,
+            features.sets,
             heads,
-            zero_shot={(name, LOOKUP): known.lookup() for name, known in sets.items()},
+            zero_shot=methods,
+            text_scores=features.text_scores,
+            control=CONTROL,
             random_state=random_state,
             n_jobs=jobs,
             progress=display,
@@ -112,7 +142,8 @@ def evaluate_fsmol(
     notes += encoder.notes if encoder else []
     published = benchmark.published()
     together = pd.concat([results, published], ignore_index=True)
-    by_stratum = results_by_group(together, dict(zip(seen["task"], seen["stratum"], strict=True)), CONTROL, METRIC, sizes)
+    stratum_of = dict(zip(seen["task"], seen["stratum"], strict=True))
+    by_stratum = results_by_group(together, stratum_of, CONTROL, METRIC, sizes)
     by_class = results_by_group(together, benchmark.enzyme_classes(), CONTROL, METRIC, sizes)
     write_table(by_stratum, output / "by_stratum.csv")
     write_table(by_class, output / "by_class.csv")
@@ -122,19 +153,28 @@ def evaluate_fsmol(
         of_size = results[(results["benchmark"] == name) & (results["metric"] == METRIC)]
         lines.append(text_table(of_size, _control_of(of_size), METRIC, published=published) + "\n")
     lines += [f"* {leakage.sentence()}\n", group_text(by_stratum, STRATA_TITLE), f"* {_NOTE}\n"]
+    sections: list[str] = []
+    if parts and 0 in benchmark.support:
+        tasks = {assay: benchmark.read(assay) for assay in benchmark.assays}
+        assays = {assay: (task.frame["smiles"].tolist(), task.y) for assay, task in tasks.items()}
+        without = together[together["benchmark"] == benchmark.table_name(0)]
+        told, sections = zero_shot_told(parts, without, assays, output, group_of=stratum_of)
+        lines += told
     typer.echo("\n".join(lines))
     if write_card and model is not None:
         add_results(model, "\n".join(lines))
     for note in notes:
         typer.echo(note)
-    report = _write_page(output, benchmark, model, results, published, by_stratum, by_class, leakage, notes)
+    report = _write_page(output, benchmark, model, results, published, by_stratum, by_class, leakage, sections, notes)
     typer.echo(f"report: {report}")
 
 
 def _control_of(results: "pd.DataFrame") -> tuple[str, str]:
-    """The control, or at size 0, where nothing is fitted, the lookup."""
+    """The control, or at size 0, where nothing is fitted, the molecules without a text or the lookup."""
+    from molbt.evaluation.zero_shot.comparison import CONTROLS
+
     cells = list(dict.fromkeys(zip(results["features"], results["head"], strict=True)))
-    return CONTROL if CONTROL in cells else cells[0]
+    return next((control for control in (CONTROL, CONTROLS[0]) if control in cells), cells[0])
 
 
 def _write_page(
@@ -146,6 +186,7 @@ def _write_page(
     by_stratum: "pd.DataFrame",
     by_class: "pd.DataFrame",
     leakage: "Leakage",
+    zero_shot: Sequence[str],
     notes: Sequence[str],
 ) -> Path:
     """Write the page; results of size 0, which have another control, stand in the tables by group."""
@@ -165,6 +206,10 @@ def _write_page(
         published=published,
         run_directory=(runs or [find_model(model)])[0] if model is not None else None,
         leakage=leakage,
-        sections=[*group_section(by_stratum, STRATA_TITLE, _NOTE), *group_section(by_class, CLASS_TITLE, "As FS-Mol's tables are.")],
+        sections=[
+            *zero_shot,
+            *group_section(by_stratum, STRATA_TITLE, _NOTE),
+            *group_section(by_class, CLASS_TITLE, "As FS-Mol's tables are."),
+        ],
         notes=notes,
     )

@@ -56,11 +56,9 @@ def predict(
     else:
         if (text is None) == (texts is None):
             raise ConfigError("this predictor works from descriptions of assays: give either --text TEXT or --texts FILE")
-        if nearest:
-            raise ConfigError("expected no --nearest with a text: the predictor keeps no training molecules; leave it out")
         asked, names = texts_of_table(texts, text_column) if texts is not None else ((str(text),), ())
         level = 0.9 if confidence is None else confidence
-        work = ZeroShotColumns.of(predictor, texts=asked, names=names, confidence=level, n_jobs=jobs, device=device)
+        work = ZeroShotColumns.of(predictor, texts=asked, names=names, confidence=level, nearest=nearest, n_jobs=jobs, device=device)
     with progress(quiet=is_quiet(context)) as display, open_executor(executor) as shards:
         written = add_columns(
             table,

@@ -18,6 +18,13 @@ def calibrate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the zero-shot predictor.")],
     target: Annotated[str, typer.Option("--target", help="Column of the labels, 0 and 1.")] = "label",
     text_column: Annotated[str, typer.Option("--text-column", help="Column of the assays' descriptions.")] = "text",
+    training: Annotated[
+        Path | None,
+        typer.Option(
+            "--training",
+            help="The table the model was pretrained on: predictions name the nearest of its molecules and assays, not of TABLE's.",
+        ),
+    ] = None,
     smiles_column: SmilesColumn = None,
     format: Format = None,
     jobs: Jobs = 1,
@@ -31,14 +38,22 @@ def calibrate(
 
     check_new_directory(output)
     with progress(quiet=is_quiet(context)) as display:
-        read = read_table(table, format=format)
+        read, known = read_table(table, format=format), read_table(training) if training is not None else None
         column = smiles_column or "smiles"
         for name, option in ((column, "--smiles-column"), (text_column, "--text-column"), (target, "--target")):
             require_column(read.frame.columns, name, read.source, option)
+            if known is not None and name != target:
+                require_column(known.frame.columns, name, known.source, option)
         labels = numeric_column(read, target, option="--target")
         display("calibrating", 0, len(read.frame))
         predictor = ZeroShotPredictor.calibrate(
-            model, read.frame[column].tolist(), read.frame[text_column].tolist(), labels, n_jobs=jobs, device=device
+            model,
+            read.frame[column].tolist(),
+            read.frame[text_column].tolist(),
+            labels,
+            training=(known.frame[column].tolist(), known.frame[text_column].tolist()) if known is not None else None,
+            n_jobs=jobs,
+            device=device,
         )
         save_zero_shot(predictor, output)
         display("calibrating", len(read.frame), len(read.frame))

@@ -157,6 +157,11 @@ class FSMolData:
         table = pd.concat(frames, ignore_index=True)
         return table[["task", *(column for column in table.columns if column != "task")]]
 
+    def usable_rows(self, part: str) -> pd.DataFrame:
+        """Return ``smiles``, ``task`` and ``label`` of the rows of a part that have a label, numbered from 0 on."""
+        rows = self.rows(part)
+        return rows.loc[rows["reason"] == "", ["smiles", "task", "label"]].reset_index(drop=True)
+
     def _check(self, part: str) -> None:
         if part not in PARTS:
             raise ConfigError(f"unknown part {part!r} of FS-Mol{suggestion(part, PARTS)}")

@@ -38,12 +38,15 @@ class EncoderFeatures:
         How the encoder reads SMILES; the plain controls read them the same way.
     notes : list of str
         Sentences for the report.
+    sample : list of str
+        Molecules of its pretraining, or those that come with RDKit.
     """
 
     learned: dict[str, Embed]
     identities: dict[str, str]
     policy: ParsePolicy
     notes: list[str]
+    sample: list[str]
 
 
 def encoder_features(
@@ -84,7 +87,7 @@ def encoder_features(
         "pca": _principal_components(twin, featurizers["embedding"].views_, layer, sample, policy, random_state),
         **{name: featurizer.transform for name, featurizer in featurizers.items()},
     }
-    return EncoderFeatures(learned, hashes, policy, notes)
+    return EncoderFeatures(learned, hashes, policy, notes, sample)
 
 
 def _pretraining_sample(model: Path) -> tuple[list[str], list[str]]:

@@ -13,15 +13,17 @@ from molbt.data.files import atomic_write, new_directory
 from molbt.data.json_files import read_json
 from molbt.errors import CheckpointError
 from molbt.pair_featurizer import PairFeaturizer
+from molbt.predict.applicability import Applicability, ApplicabilityDescription
+from molbt.predict.assay_calibration import Sigmoid
 from molbt.predict.calibration import Calibration, CalibrationDescription
 from molbt.predict.saved_heads import Sha256
 from molbt.predict.saved_predictor import check_model, copy_model
-from molbt.predict.zero_shot import RankingQuality, Sigmoid, ZeroShotPredictor
+from molbt.predict.zero_shot import RankingQuality, ZeroShotPredictor
 
 FORMAT = "molbt.zero_shot"
 FORMAT_VERSION = 1
 FILE = "zero_shot.json"
-_REMEDY = "copy it again or make the predictor anew: molbt fit-text"
+_REMEDY = "copy it again or make the predictor anew: molbt calibrate"
 
 
 class _Description(BaseModel):
@@ -37,6 +39,7 @@ class _Description(BaseModel):
     ranking: RankingQuality
     calibration: CalibrationDescription
     texts: list[str]
+    applicability: ApplicabilityDescription | None = None
     model_sha256: dict[str, Sha256]
 
 
@@ -65,6 +68,7 @@ def save_zero_shot(predictor: ZeroShotPredictor, directory: str | Path) -> Path:
             "ranking": predictor.ranking.model_dump(mode="json"),
             "calibration": predictor.calibration.save(temporary),
             "texts": list(predictor.texts),
+            "applicability": predictor.applicability.save(temporary) if predictor.applicability else None,
             "model_sha256": copy_model(predictor.featurizer.molecules_, temporary / "model"),
         }
         with atomic_write(temporary / FILE) as file:
@@ -93,7 +97,9 @@ def load_zero_shot(directory: str | Path, *, n_jobs: int = 1, device: str = "aut
     check_model(directory / "model", known.model_sha256)
     featurizer = PairFeaturizer(directory / "model", on_invalid="nan", n_jobs=n_jobs, device=device).fit()
     calibration = Calibration.load(content["calibration"], directory)
-    return ZeroShotPredictor(featurizer, Sigmoid(known.slope, known.intercept), calibration, known.ranking, tuple(known.texts))
+    applicability = Applicability.load(content["applicability"], directory) if known.applicability else None
+    sigmoid = Sigmoid(known.slope, known.intercept)
+    return ZeroShotPredictor(featurizer, sigmoid, calibration, known.ranking, tuple(known.texts), applicability)
 
 
 def _digest(content: dict) -> str:

@@ -2,28 +2,30 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
-from scipy.special import expit
 from scipy.stats import t as student
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from molbt.data.rows import text_of
-from molbt.errors import DataError, ShapeError
+from molbt.errors import ConfigError, DataError, ShapeError
 from molbt.pair_featurizer import PairFeaturizer
+from molbt.predict.applicability import Applicability
+from molbt.predict.assay_calibration import Sigmoid, assay_folds, fit_sigmoid, held_out_probabilities
 from molbt.predict.calibration import Calibration, calibrated
+from molbt.predict.features import FeatureSet, feature_builders
 from molbt.predict.out_of_fold import OutOfFold
+
+MOST_MOLECULES = 20_000
+"""Molecules that the nearest one is looked for among: a thousand predictions take some seconds."""
 
 FEWEST_ASSAYS = 5
 """With fewer held-out assays neither a calibration nor its coverage would mean anything."""
-
-_FOLDS = 5
 
 logger = logging.getLogger(__name__)
 
@@ -65,16 +67,6 @@ class RankingQuality(BaseModel):
         )
 
 
-class Sigmoid(NamedTuple):
-    """Probability of activity from a score: ``1 / (1 + exp(−(slope · score + intercept)))``."""
-
-    slope: float
-    intercept: float
-
-    def __call__(self, scores: np.ndarray) -> np.ndarray:
-        return expit(self.slope * np.asarray(scores, dtype=np.float64) + self.intercept)
-
-
 @dataclass(frozen=True, eq=False)
 class ZeroShotPredictor:
     """A twin of molecules and texts with a calibration; make it with ``ZeroShotPredictor.calibrate``.
@@ -88,7 +80,9 @@ class ZeroShotPredictor:
         Conformal, within each class; ``calibration.summary`` has the coverage on assays that took no part in it.
     ranking : RankingQuality
     texts : tuple of str
-        Descriptions of the calibration assays.
+        Descriptions of the assays that ``nearest_assay`` is looked for among: those of the training, or of the calibration.
+    applicability : Applicability, optional
+        Molecules of the same table, at most ``MOST_MOLECULES``.
     """
 
     featurizer: PairFeaturizer
@@ -96,6 +90,7 @@ class ZeroShotPredictor:
     calibration: Calibration
     ranking: RankingQuality
     texts: tuple[str, ...]
+    applicability: Applicability | None = None
 
     @classmethod
     def calibrate(
@@ -105,6 +100,7 @@ class ZeroShotPredictor:
         texts: Sequence[Any],
         labels: Sequence[float] | np.ndarray,
         *,
+        training: tuple[Sequence[Any], Sequence[Any]] | None = None,
         n_jobs: int = 1,
         device: str = "auto",
     ) -> Self:
@@ -118,6 +114,9 @@ class ZeroShotPredictor:
             A run or model directory that pairs molecules with texts.
         smiles, texts, labels : sequences of n
             One row per measurement; equal texts are one assay. Labels are 0 and 1; NaN has no say.
+        training : (smiles, texts), optional
+            What the model was pretrained on: predictions then name the nearest of these molecules and assays, and otherwise the nearest of
+            the calibration.
 
         Raises
         ------
@@ -136,40 +135,71 @@ class ZeroShotPredictor:
             raise DataError(f"expected the labels 0 and 1, received {odd[0]:g}; cut values into classes first (molbt fit --active-above)")
         featurizer = PairFeaturizer(model, on_invalid="nan", n_jobs=n_jobs, device=device).fit()
         table, distinct = _scored(featurizer, smiles, texts, truth)
-        sigmoid = _fit_sigmoid(table)
-        fold = _folds(table["assay"].to_numpy(), len(distinct))
-        held_out = np.empty(len(table))
-        for number in range(_FOLDS):
-            held_out[fold == number] = _fit_sigmoid(table[fold != number])(table["score"].to_numpy()[fold == number])
+        sigmoid = fit_sigmoid(table)
+        fold = assay_folds(table["assay"].to_numpy(), len(distinct))
+        held_out = held_out_probabilities(table, fold)
         calibration = calibrated(OutOfFold(held_out, fold), table["label"].to_numpy(), "classification", how="cross")
-        return cls(featurizer, sigmoid, calibration, _ranking(table), tuple(distinct))
+        known_smiles, known_texts = (smiles, distinct) if training is None else training
+        return cls(
+            featurizer,
+            sigmoid,
+            calibration,
+            _ranking(table),
+            tuple(dict.fromkeys(text for text in map(text_of, known_texts) if text.strip())),
+            _applicability(known_smiles, featurizer),
+        )
 
     def score(self, smiles: Sequence[Any], texts: Sequence[Any]) -> np.ndarray:
         """Return the probability of activity of each molecule in each assay: ``(molecules, texts)`` float64, NaN where one is refused."""
         return self.sigmoid(self.featurizer.score(smiles, texts))
 
-    def predict_table(self, smiles: Sequence[Any], text: str, *, confidence: float = 0.9) -> pd.DataFrame:
+    def predict_table(self, smiles: Sequence[Any], text: str, *, confidence: float = 0.9, nearest: bool | None = None) -> pd.DataFrame:
         """Return predictions for one assay, one row per molecule, in order.
+
+        Parameters
+        ----------
+        nearest : bool, optional
+            Whether to add the nearest known molecule and assay; by default, where they were kept.
 
         Returns
         -------
         DataFrame
             ``prediction`` (probability), ``prediction_set`` (text such as ``{0,1}``), ``prediction_p0`` and ``prediction_p1``; missing
-            where the molecule was refused.
+            where the molecule was refused. With ``nearest`` also the columns of ``nearest_molecules`` and ``nearest_assay``, the
+            latter the same in each row.
         """
         probabilities = self.score(smiles, [text])[:, 0]
         sets = self.calibration.conformal.sets(probabilities, confidence)
         p_values = self.calibration.conformal.p_values(probabilities)
         names = np.array(["{}", "{0}", "{1}", "{0,1}"], dtype=object)[sets @ np.array([1, 2])]
         names[np.isnan(probabilities)] = None
-        return pd.DataFrame(
+        found = pd.DataFrame(
             {"prediction": probabilities, "prediction_set": names, "prediction_p0": p_values[:, 0], "prediction_p1": p_values[:, 1]}
         )
+        if not self._shows_nearest(nearest):
+            return found
+        assays = pd.concat([self.nearest_assay([text])] * len(found), ignore_index=True) if len(found) else self.nearest_assay([])
+        return pd.concat([found, self.nearest_molecules(smiles), assays], axis=1)
+
+    def nearest_molecules(self, smiles: Sequence[Any]) -> pd.DataFrame:
+        """Return the nearest known molecule of each molecule, as ``Applicability.describe`` does.
+
+        Raises
+        ------
+        ConfigError
+            If the predictor was made without known molecules.
+        """
+        if self.applicability is None:
+            raise ConfigError("this predictor keeps no molecules to compare with; make it anew (molbt calibrate), or leave --nearest out")
+        return self.applicability.describe(_counts([text_of(value) for value in smiles], self.featurizer))
+
+    def _shows_nearest(self, nearest: bool | None) -> bool:
+        return self.applicability is not None if nearest is None else nearest
 
     def nearest_assay(self, texts: Sequence[str]) -> pd.DataFrame:
-        """Return the calibration assay whose embedding is nearest to each text: ``nearest_assay`` and ``nearest_assay_cosine``.
+        """Return the known assay whose embedding is nearest to each text: ``nearest_assay`` and ``nearest_assay_cosine``.
 
-        A text far from all of them is outside of what the coverage was counted on.
+        A text far from all of them is outside of what the model learned from, or of what the coverage was counted on.
         """
         known, _ = self.featurizer.embed_texts(self.texts)
         asked, _ = self.featurizer.embed_texts(list(texts))
@@ -182,6 +212,20 @@ class ZeroShotPredictor:
                 "nearest_assay_cosine": np.where(usable, cosine.max(axis=1), np.nan),
             }
         )
+
+
+def _applicability(smiles: Sequence[Any], featurizer: PairFeaturizer) -> Applicability:
+    """Of the distinct molecules, at most ``MOST_MOLECULES`` drawn at random; their row is the first that holds them."""
+    rows = pd.Series([text_of(value) for value in smiles]).drop_duplicates()
+    if len(rows) > MOST_MOLECULES:
+        logger.info("nearest molecules are looked for among %d of %d, drawn at random", MOST_MOLECULES, len(rows))
+        rows = rows.sample(MOST_MOLECULES, random_state=0).sort_index()
+    found = Applicability.fit(_counts(rows.tolist(), featurizer), rows.tolist())
+    return replace(found, rows=rows.index.to_numpy(dtype=np.int64)[found.rows])
+
+
+def _counts(smiles: Sequence[str], featurizer: PairFeaturizer) -> FeatureSet:
+    return feature_builders(["counts"], policy=featurizer.molecules_.policy_, n_jobs=featurizer.n_jobs)["counts"](smiles)
 
 
 def _scored(featurizer: PairFeaturizer, smiles: Sequence[Any], texts: Sequence[Any], labels: np.ndarray) -> tuple[pd.DataFrame, list[str]]:
@@ -204,28 +248,6 @@ def _scored(featurizer: PairFeaturizer, smiles: Sequence[Any], texts: Sequence[A
         )
     frame = frame[frame["text"].isin(distinct)]
     return frame.assign(assay=pd.Index(distinct).get_indexer(frame["text"])).reset_index(drop=True), distinct
-
-
-def _fit_sigmoid(table: pd.DataFrame) -> Sigmoid:
-    """Platt's sigmoid, in which every assay counts the same whatever its number of rows."""
-    weights = 1 / table.groupby("assay")["label"].transform("size").to_numpy()
-    fitted = LogisticRegression(C=1e6).fit(table[["score"]].to_numpy(), table["label"].to_numpy(), sample_weight=weights)
-    slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
-    if slope <= 0:
-        rate = float(np.average(table["label"], weights=weights))
-        logger.warning(
-            "the scores do not rank actives of held-out assays first (slope %.3g): every probability is the mean hit rate", slope
-        )
-        return Sigmoid(0.0, float(np.log(rate / (1 - rate))))
-    return Sigmoid(slope, intercept)
-
-
-def _folds(assay: np.ndarray, n_assays: int) -> np.ndarray:
-    """Return a fold for each row, all rows of an assay in one: assays by turns, the largest first, so that folds are of like size."""
-    sizes = np.bincount(assay, minlength=n_assays)
-    fold_of_assay = np.empty(n_assays, dtype=np.int64)
-    fold_of_assay[np.argsort(-sizes, kind="stable")] = np.arange(n_assays) % _FOLDS
-    return fold_of_assay[assay]
 
 
 def _ranking(table: pd.DataFrame) -> RankingQuality:

@@ -37,12 +37,15 @@ class ZeroShotColumns:
         For several texts, what the columns ``prediction_<name>`` are called; empty for one text.
     confidence : float
         Of the sets.
+    nearest : bool, optional
+        Whether to add the nearest known molecule, and for one text the nearest known assay; by default, where they were kept.
     """
 
     predictor: str
     texts: tuple[str, ...]
     names: tuple[str, ...] = ()
     confidence: float = 0.9
+    nearest: bool | None = None
     n_jobs: int = 1
     device: str = "auto"
     sha256: str = ""
@@ -67,10 +70,18 @@ class ZeroShotColumns:
         for text, reason in zip(columns.texts, reasons, strict=True):
             if reason:
                 raise ConfigError(f"expected a description of an assay, received {text!r} ({reason}); give a sentence or two")
+        if columns.nearest:
+            _loaded(columns).nearest_molecules(["C"])
         return columns
 
     def settings(self) -> Mapping[str, Any]:
-        own = {"texts": list(self.texts), "names": list(self.names), "confidence": self.confidence, "device": self.device}
+        own = {
+            "texts": list(self.texts),
+            "names": list(self.names),
+            "confidence": self.confidence,
+            "nearest": self.nearest,
+            "device": self.device,
+        }
         return {"columns": "zero_shot", "predictor_sha256": self.sha256, **own, "molbt": __version__, "rdkit": rdkit.__version__}
 
     def __call__(self, values: Sequence[Any]) -> pd.DataFrame:
@@ -78,17 +89,19 @@ class ZeroShotColumns:
             loaded = _loaded(self)
             if self.names:
                 added = pd.DataFrame(loaded.score(values, self.texts), columns=[f"prediction_{name}" for name in self.names])
+                if self.nearest or (self.nearest is None and loaded.applicability is not None):
+                    added = pd.concat([added, loaded.nearest_molecules(values)], axis=1)
             else:
-                added = loaded.predict_table(values, self.texts[0], confidence=self.confidence)
+                added = loaded.predict_table(values, self.texts[0], confidence=self.confidence, nearest=self.nearest)
             reasons = loaded.featurizer.molecules_.reasons_
         return added.assign(**{REASON: pd.Series(reasons, dtype="str")})
 
     def told(self) -> list[str]:
-        """Return, in words, which calibration assays are nearest to the texts (the first five), and how well they are ranked."""
+        """Return, in words, which known assays are nearest to the texts (the first five), and how well they are ranked."""
         loaded = _loaded(self)
         nearest = loaded.nearest_assay(self.texts[:5])
         lines = [
-            f"{text[:60]!r}: nearest calibration assay {assay[:60]!r}, cosine {cosine:.2f}"
+            f"{text[:60]!r}: nearest known assay {assay[:60]!r}, cosine {cosine:.2f}"
             for text, assay, cosine in zip(self.texts, nearest["nearest_assay"], nearest["nearest_assay_cosine"], strict=False)
         ]
         return [*lines, loaded.ranking.line()]

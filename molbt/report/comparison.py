@@ -215,7 +215,7 @@ def published_rows(published: pd.DataFrame, results: pd.DataFrame) -> pd.DataFra
         raise DataError(f"published results need the columns {', '.join(COLUMNS)}; {missing} are missing from {list(published.columns)}")
     tasks = set(zip(results["benchmark"], results["task"], results["metric"], strict=True))
     keys = zip(published["benchmark"], published["task"], published["metric"], strict=True)
-    kept = published[[key in tasks for key in keys]]
+    kept = published.loc[[key in tasks for key in keys], :]  # without loc a list without entries would choose columns
     features = kept["features"].astype(str)
     marked = features.where(features.str.endswith(PUBLISHED), features + PUBLISHED)
     return kept.assign(features=marked).reindex(columns=COLUMNS).fillna({"split": "", "repeat": 0})

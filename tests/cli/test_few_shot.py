@@ -1,7 +1,10 @@
 """``evaluate fsmol`` in this process, on a made folder."""
 
+import gzip
+import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from made_fs_mol import MOLECULES, write_fs_mol
@@ -10,6 +13,7 @@ from molbt import RunConfig, pretrain
 from molbt.cli.few_shot import sizes_of
 from molbt.cli.main import run
 from molbt.errors import ConfigError
+from molbt.evaluation.few_shot.text_scores import TextScores
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +31,8 @@ def test_tables_files_and_the_page_are_made(data_dir: Path, tmp_path: Path, caps
     for part in ("fsmol_0", "fsmol_16", "tanimoto_logistic", "prototypes", "lookup", "random_forest", "TwinBooster", "< 10 % seen"):
         assert part in printed
     results = pd.read_csv(tmp_path / "results.csv")
-    # Two features with both heads at size 16 (two draws of three assays, four metrics), and the lookup there and at size 0.
-    assert len(results) == (2 * 2 * 2 + 2 + 1) * 3 * 4
+    # Two features with the named head at size 16 (two draws of three assays, four metrics), the control, and the lookup there and at 0.
+    assert len(results) == ((2 + 1) * 2 + 2 + 1) * 3 * 4
     assert set(results["features"]) == {"counts", "ecfp", "training labels"}
     assert pd.read_csv(tmp_path / "seen.csv")["task"].tolist() == ["T1", "T2", "T3"]
     assert set(pd.read_csv(tmp_path / "by_class.csv")["group"]) == {"2 transferase", "3 hydrolase", "unknown"}
@@ -96,8 +100,53 @@ def test_options_of_fsmol_are_refused_elsewhere(data_dir: Path, tmp_path: Path, 
         assert option[0] in capsys.readouterr().err
 
 
+def test_a_run_with_texts_blends_kernels_and_starts_from_the_score_of_the_text(data_dir: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    # Scores that a run of two epochs would not give: they rank by position.
+    monkeypatch.setattr(TextScores, "__call__", lambda self, assay, smiles: 100.0 * np.arange(len(smiles)))
+    write_texts(data_dir / "fs-mol" / "task_text.jsonl.gz")
+    assert run(["data", "pairs", "-o", str(tmp_path / "pairs.csv"), "--data-dir", str(data_dir)]) == 0
+    small = [argument for change in SMALL_PROFILE for argument in ("--set", change)]
+    pretrained = ["pretrain", str(tmp_path / "pairs.csv"), "--preset", "fsmol_profile_transfer", "-o", str(tmp_path / "run"), "-q", *small]
+    assert run(pretrained) == 0
+    command = arguments(data_dir, tmp_path / "r", "--support", "16", "--heads", "blended_logistic", "--model", str(tmp_path / "run"))
+    assert run([*command, "--features", "counts+embedding+zero_shot"]) == 0
+    assert "counts+embedding+zero_shot" in capsys.readouterr().out
+    results = pd.read_csv(tmp_path / "r" / "results.csv").query("metric == 'delta_auprc'")
+    cells = set(zip(results["features"], results["head"], strict=True))
+    blended = {(f"counts{rest}", "blended_logistic") for rest in ("", "+untrained", "+embedding", "+embedding+zero_shot")}
+    assert cells == {*blended, ("counts", "tanimoto_logistic"), ("training labels", "lookup")}
+    one, other = (results.loc[results["features"] == f"counts+embedding{rest}", "value"].to_numpy() for rest in ("", "+zero_shot"))
+    assert len(one) == 2 * 3
+    assert (one != other).any()
+    # The same logistic regression on the same kernel, found by another algorithm.
+    ours, control = (
+        results.query("features == 'counts' and head == @head")["value"].to_numpy() for head in ("blended_logistic", "tanimoto_logistic")
+    )
+    assert ours == pytest.approx(control, abs=1e-6)
+
+
+def test_scores_of_texts_need_a_run_and_texts(data_dir: Path, tmp_path: Path, capsys) -> None:
+    command = arguments(data_dir, tmp_path / "r", "--support", "16", "--heads", "blended_logistic", "--features")
+    assert run([*command, "counts+zero_shot"]) == 2
+    assert "there are no --model" in capsys.readouterr().err
+    assert run([*command, "zero_shot"]) == 2
+    assert "stand beside others" in capsys.readouterr().err
+
+
 SMALL = (
     *("views.a.width=256", "encoder.embedding_dim=8", "encoder.hidden=[16]", "projector.widths=[16]"),
     *("trainer.epochs=1", "trainer.batch_size=16", "trainer.num_threads=1", "trainer.probe_size=16"),
 )
 """Changes that make a run of a moment."""
+
+SMALL_PROFILE = (
+    *("views.fingerprint.width=256", "encoder.embedding_dim=8", "encoder.hidden=[16]", "projector.widths=[8]"),
+    *("trainer.epochs=2", "trainer.batch_size=16", "trainer.num_threads=1", "trainer.probe_size=16"),
+)
+
+
+def write_texts(path: Path) -> None:
+    """A description of each made assay."""
+    texts = {"A1": "nitrogen in small molecules", "A2": "no nitrogen in small molecules"} | dict.fromkeys(("T1", "T2", "T3"), "nitrogen")
+    with gzip.open(path, "wt") as file:
+        file.writelines(json.dumps({"task": task, "text": text}) + "\n" for task, text in texts.items())

@@ -7,6 +7,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from rdkit import Chem, DataStructs
+from rdkit.Chem import rdFingerprintGenerator
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -161,11 +163,56 @@ def test_the_nearest_assay_is_the_one_with_the_words(predictor):
     assert np.isnan(found["nearest_assay_cosine"][1])
 
 
+def by_rdkit(smiles, known):
+    """The mean count Tanimoto of ECFP4 and atom pairs to each known molecule."""
+    generators = (
+        rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=65_536),
+        rdFingerprintGenerator.GetAtomPairGenerator(fpSize=65_536),
+    )
+    mine, theirs = Chem.MolFromSmiles(smiles), [Chem.MolFromSmiles(other) for other in known]
+    return np.mean(
+        [
+            [DataStructs.TanimotoSimilarity(g.GetCountFingerprint(mine), g.GetCountFingerprint(mol)) if mol else -1 for mol in theirs]
+            for g in generators
+        ],
+        axis=0,
+    )
+
+
+def test_the_nearest_known_molecule_and_assay_stand_beside(predictor, table):
+    asked = ["c1ccccc1CCN", "C1CC", table["smiles"][3]]
+    found = predictor.predict_table(asked, predictor.texts[1])
+    known = table["smiles"].tolist()
+    for row in (0, 2):
+        similarity = by_rdkit(asked[row], known)
+        assert found["nearest_similarity"][row] == pytest.approx(similarity.max(), abs=0.02)  # folding merges some features
+        assert found["nearest_training_smiles"][row] == known[int(found["nearest_training_row"][row])]
+    assert found["nearest_training_smiles"][2] == asked[2]
+    assert found["distance_percentile"][2] == 0
+    assert found["nearest_training_row"].isna().tolist() == [False, True, False]
+    assert found["nearest_assay"].tolist() == [predictor.texts[1]] * 3
+    assert predictor.predict_table(asked, "a", nearest=False).columns.tolist()[-1] == "prediction_p1"
+
+
+def test_with_the_training_table_the_nearest_are_of_it(twin, table):
+    training = pairs(ASSAYS[1:3], n=20)
+    training = pd.concat([training.head(3), training], ignore_index=True)  # a molecule counts where it comes first
+    found = ZeroShotPredictor.calibrate(
+        twin, table["smiles"], table["text"], table["label"], training=(training["smiles"], training["text"])
+    )
+    told = found.predict_table([training["smiles"][10], table["smiles"][0]], training["text"].iloc[-1])
+    assert told["nearest_training_row"].tolist()[0] == 10
+    assert set(told["nearest_training_smiles"]) <= set(training["smiles"])
+    assert told["nearest_assay"].tolist() == [training["text"].iloc[-1]] * 2
+    assert set(found.texts) == set(training["text"])
+
+
 def test_saved_predictors_answer_as_before_and_damage_is_noticed(predictor, table, tmp_path):
     save_zero_shot(predictor, tmp_path / "p")
     loaded = load_zero_shot(tmp_path / "p")
     before, after = (p.predict_table(["CCO", "C1CC", "c1ccccc1N"], table["text"][0]) for p in (predictor, loaded))
     pd.testing.assert_frame_equal(before, after)
+    assert "nearest_assay_cosine" in before
     assert before["prediction"].isna().tolist() == [False, True, False]
     assert loaded.ranking == predictor.ranking
     with pytest.raises(ConfigError, match="empty"):
@@ -195,7 +242,7 @@ def test_commands_from_a_table_of_pairs_to_predictions(twin, table, tmp_path, ca
     assert "90 % sets held" in said
     text = table["text"][0]
     assert molbt(["-q", "predict", new, "--predictor", p, "--text", text, "-o", out]) == 0
-    assert "nearest calibration assay" in capsys.readouterr().out
+    assert "nearest known assay" in capsys.readouterr().out
     found = pd.read_csv(out)
     expected = load_zero_shot(p).predict_table(molecules["smiles"], text)
     np.testing.assert_allclose(found["prediction"], expected["prediction"], rtol=1e-6)
@@ -208,6 +255,9 @@ def test_commands_from_a_table_of_pairs_to_predictions(twin, table, tmp_path, ca
     matrix = pd.read_csv(out)
     np.testing.assert_allclose(matrix["prediction_A7"], found["prediction"], rtol=1e-6)
     assert "prediction_B9" in matrix
+    assert matrix["nearest_similarity"].equals(found["nearest_similarity"])
+    assert molbt(["-q", "predict", new, "--predictor", p, "--text", text, "--no-nearest", "-o", out]) == 0
+    assert "nearest_similarity" not in pd.read_csv(out)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +266,6 @@ def test_commands_from_a_table_of_pairs_to_predictions(twin, table, tmp_path, ca
         ([], "--text TEXT or --texts FILE"),
         (["--text", "a", "--texts", "b.csv"], "either --text"),
         (["--text", "  "], "description of an assay"),
-        (["--text", "a", "--nearest"], "no --nearest"),
     ],
 )
 def test_wrong_options_are_refused(predictor, tmp_path, capsys, options, words):

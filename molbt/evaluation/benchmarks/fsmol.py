@@ -1,6 +1,6 @@
 """FS-Mol: few-shot classification on single assays, with the official tasks and draws."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,6 +37,8 @@ class FSMol(Benchmark):
         What happens to molecules that occur more than once in a task; see ``molbt.data.fs_mol.with_policy``.
     limit : int, optional
         Only the first so many assays, in the order of their names.
+    assays : collection of str, optional
+        Only these of the part's assays, such as those with a description.
 
     Raises
     ------
@@ -62,6 +64,7 @@ class FSMol(Benchmark):
         draws: int = N_DRAWS,
         duplicates: str = "published",
         limit: int | None = None,
+        assays: Collection[str] | None = None,
     ) -> None:
         if part not in _PARTS:
             raise ConfigError(f"unknown part {part!r} of {self.name}{suggestion(part, _PARTS)}")
@@ -74,9 +77,10 @@ class FSMol(Benchmark):
             raise ConfigError(f"draws and limit must be at least 1, got {draws} and {limit}")
         self.data = FSMolData(Path(data_dir) / "fs-mol", duplicates=duplicates)
         self.part, self.support, self.draws = part, sizes, draws
-        self.assays = self.data.names(part)[:limit]
+        self.assays = tuple(name for name in self.data.names(part) if assays is None or name in assays)[:limit]
         if not self.assays:
-            raise DataError(f"expected tasks of FS-Mol in {self.data.directory / part}, found none; get the data again")
+            remedy = "get the data again" if assays is None else f"the {len(assays)} assays asked for are others"
+            raise DataError(f"expected tasks of FS-Mol in {self.data.directory / part}, found none; {remedy}")
 
     def read(self, assay: str) -> FSMolTask:
         """Return the rows of one assay."""

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from molbt.errors import ConfigError, suggestion
+from molbt.evaluation.few_shot.blended_logistic import BlendedLogistic
 from molbt.predict.head import Head
 from molbt.predict.heads import HEADS, build_head
 
@@ -25,9 +27,13 @@ def few_shot_head(name: str, *, random_state: int = 0) -> Head:
     ConfigError
         If the head is unknown or does not classify.
     """
+    if name == BlendedLogistic.name:
+        return BlendedLogistic(task_type="classification", random_state=random_state)
+    if name not in HEADS:
+        raise ConfigError(f"unknown head {name!r}{suggestion(name, few_shot_heads())}")
     return build_head(name, "classification", random_state=random_state, **PARAMETERS.get(name, {}))
 
 
 def few_shot_heads() -> list[str]:
     """Return the names of the heads that classify; ``auto`` fits several with inner validation and is slow and noisy here."""
-    return [name for name, head in HEADS.items() if "classification" in head.task_types]
+    return [*(name for name, head in HEADS.items() if "classification" in head.task_types), BlendedLogistic.name]

@@ -6,6 +6,7 @@ Features and the Tanimoto kernel are computed once per assay; all draws of all s
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from molbt.data.shards import Progress
 from molbt.errors import ConfigError, ShapeError
 from molbt.evaluation.benchmarks.base import RESULT_COLUMNS
 from molbt.evaluation.benchmarks.fsmol import METRICS, FSMol
+from molbt.evaluation.few_shot.blended_logistic import ZERO_SHOT, BlendedLogistic
 from molbt.evaluation.few_shot.methods import few_shot_head
 from molbt.evaluation.few_shot.sampling import SPLIT, draw_support
 from molbt.evaluation.few_shot.scoring import Draw, Values, fit_and_score, score_query
@@ -39,6 +41,8 @@ def evaluate_few_shot(
     heads: Sequence[str],
     *,
     zero_shot: Mapping[tuple[str, str], ZeroShot] | None = None,
+    text_scores: ZeroShot | None = None,
+    control: tuple[str, str] | None = None,
     random_state: int = 0,
     n_jobs: int = 1,
     progress: Progress | None = None,
@@ -51,11 +55,16 @@ def evaluate_few_shot(
     ----------
     benchmark : FSMol
     feature_sets : sequence of (name, builder)
-        A builder turns SMILES into a ``FeatureSet``, row by row.
+        A builder turns SMILES into a ``FeatureSet``, row by row. Where the name has the part ``zero_shot``, such as
+        ``counts+embedding+zero_shot``, ``text_scores`` are added to what the builder returns.
     heads : sequence of str
         Names in ``HEADS``, with the settings of ``few_shot.methods``. One that cannot use some features is left out there.
     zero_shot : mapping of (features, head) to callable, optional
         Methods without a support set, scored on the query sets of all sizes and, at size 0, on whole assays.
+    text_scores : callable, optional
+        The zero-shot method behind the part ``zero_shot``.
+    control : (features, head), optional
+        A head that is used on these features although ``heads`` does not name it, if they are among ``feature_sets``.
     random_state : int
         A head is fitted with this number + the seed of the draw.
     n_jobs : int
@@ -76,18 +85,24 @@ def evaluate_few_shot(
     Raises
     ------
     ConfigError
-        If a head is unknown, something is named twice, no head can use any of the features, or the file holds results of other settings.
+        If a head is unknown, something is named twice, no head can use any of the features, the part ``zero_shot`` has no scores, or the
+        file holds results of other settings.
     ShapeError
         If a builder loses or adds rows.
     """
     zero_shot, identities = dict(zero_shot or {}), dict(identities or {})
+    if text_scores is None and any(_reads_text(name) for name, _ in feature_sets):
+        raise ConfigError(f"the features {ZERO_SHOT!r} need scores of a model that pairs molecules with texts, got none; pass text_scores")
     usable = _usable_heads(feature_sets, heads if any(benchmark.support) else [])
+    if control is not None and any(benchmark.support) and control[1] not in usable.get(control[0], [control[1]]):
+        usable[control[0]].insert(0, control[1])
     if not zero_shot and not any(usable.values()):
         raise ConfigError(
             f"none of the heads {list(heads)} can use any of the features {[name for name, _ in feature_sets]} with the sizes "
             f"{list(benchmark.support)}; add a head such as 'tanimoto_logistic', or a size such as 16"
         )
-    settings = _settings(benchmark, feature_sets, heads, zero_shot, random_state, identities)
+    fitted = dict.fromkeys(head for names in usable.values() for head in names)
+    settings = _settings(benchmark, feature_sets, list(fitted), zero_shot, random_state, identities)
     rows: list[dict[str, Any]] = []
     with ResultsFile.open(Path(results_path), settings) if results_path is not None else nullcontext() as finished:
         for done, assay in enumerate(benchmark.assays):
@@ -101,7 +116,7 @@ def evaluate_few_shot(
                     scored = _finished(finished, benchmark, assay, draws, name, head)
                     wanted = [draw for draw in draws if draw.size and (draw.size, draw.seed) not in scored]
                     if wanted:
-                        features = _built(builder, name, task, usable[name]) if features is None else features
+                        features = _built(builder, name, task, usable[name], text_scores) if features is None else features
                         scored |= _kept(
                             finished, benchmark, assay, name, head, _fitted(features, task.y, wanted, head, random_state, n_jobs)
                         )
@@ -133,7 +148,7 @@ def _draws(benchmark: FSMol, task: FSMolTask) -> list[Draw]:
     return draws
 
 
-def _built(builder: Builder, name: str, task: FSMolTask, heads: Sequence[str]) -> FeatureSet:
+def _built(builder: Builder, name: str, task: FSMolTask, heads: Sequence[str], text_scores: ZeroShot | None) -> FeatureSet:
     smiles = task.frame["smiles"].tolist()
     features = builder(smiles)
     if features.n_rows != len(smiles):
@@ -143,7 +158,17 @@ def _built(builder: Builder, name: str, task: FSMolTask, heads: Sequence[str]) -
     refused = int((~features.valid).sum())
     if refused:
         logger.warning("%s: %d of %d rows have no features %r and are left out", task.name, refused, features.n_rows, name)
-    return share_kernel(features) if any(isinstance(few_shot_head(head), KernelHead) for head in heads) else features
+    if text_scores is not None and _reads_text(name):
+        features = _with_scores(features, text_scores(task.name, smiles))
+    return share_kernel(features) if any(isinstance(few_shot_head(head), KernelHead | BlendedLogistic) for head in heads) else features
+
+
+def _reads_text(name: str) -> bool:
+    return ZERO_SHOT in name.split("+")
+
+
+def _with_scores(features: FeatureSet, scores: np.ndarray) -> FeatureSet:
+    return replace(features, blocks={**features.blocks, ZERO_SHOT: np.asarray(scores, dtype=np.float32)[:, None]})
 
 
 def _fitted(features: FeatureSet, y: np.ndarray, draws: Sequence[Draw], head: str, random_state: int, n_jobs: int) -> Values:
@@ -193,6 +218,7 @@ def _usable_heads(feature_sets: Sequence[tuple[str, Builder]], heads: Sequence[s
     made = {head: few_shot_head(head) for head in heads}
     # Which heads fit depends on the kinds of blocks alone, so two molecules tell.
     samples = {name: builder(["CCO", "c1ccccc1"]) for name, builder in feature_sets}
+    samples = {name: _with_scores(features, np.zeros(2)) if _reads_text(name) else features for name, features in samples.items()}
     return {name: [head for head in heads if made[head].supports(features)] for name, features in samples.items()}
 
 

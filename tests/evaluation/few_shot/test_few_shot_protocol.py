@@ -145,6 +145,38 @@ def test_zero_shot_methods_are_scored_on_the_same_query_sets(data_dir: Path) -> 
     assert results["fsmol_16", "T1", 1, "length", "delta_auprc"] == pytest.approx(expected)
 
 
+def test_the_score_of_the_text_is_a_block_of_the_features_that_name_it(data_dir: Path) -> None:
+    benchmark = FSMol(data_dir, support=[16], draws=2, limit=2)
+
+    def score(assay: str, smiles: Sequence[str]) -> np.ndarray:
+        return np.array([len(text) * (1 if assay == "T1" else -1) for text in smiles], dtype=np.float64)
+
+    features = [("letters", CountingBuilder()), ("letters+zero_shot", CountingBuilder())]
+    results = evaluate_few_shot(benchmark, features, ["blended_logistic"], text_scores=score)
+    values = results.set_index(["features", "task", "repeat", "metric"])["value"]
+    for assay in ("T1", "T2"):
+        task = benchmark.read(assay)
+        plain = CountingBuilder()(task.frame["smiles"].tolist())
+        scores = score(assay, task.frame["smiles"].tolist())[:, None].astype(np.float32)
+        scored = FeatureSet("scored", {**plain.blocks, "zero_shot": scores}, plain.valid)
+        support, query = draw_support(task.y, 16, 1)
+        for name, made in (("letters", plain), ("letters+zero_shot", scored)):
+            head = few_shot_head("blended_logistic").fit(made.rows(support), task.y[support])
+            expected = roc_auc_score(task.y[query], head.predict(made.rows(query)))
+            assert values[name, assay, 1, "roc_auc"] == pytest.approx(expected)
+    with pytest.raises(ConfigError, match="pass text_scores"):
+        evaluate_few_shot(benchmark, features, ["blended_logistic"])
+
+
+def test_the_control_is_fitted_on_its_own_features_alone(data_dir: Path) -> None:
+    benchmark = FSMol(data_dir, support=[16], draws=1, limit=1)
+    features = [("letters", CountingBuilder()), ("others", CountingBuilder())]
+    for heads, cells in ((["knn"], 3), (["knn", "logistic"], 4)):
+        results = evaluate_few_shot(benchmark, features, heads, control=("letters", "logistic"))
+        assert len(results) == cells * len(METRICS)
+        assert set(results.loc[results["features"] == "letters", "head"]) == {"knn", "logistic"}
+
+
 def test_refused_rows_are_left_out_of_both_sets(data_dir: Path) -> None:
     benchmark = FSMol(data_dir, support=[16], draws=6, limit=1)
     refused = MOLECULES[3]
@@ -175,5 +207,8 @@ def test_settings_for_few_labels_are_those_of_their_heads() -> None:
         assert few_shot_head(name).task_type == "classification"
     assert few_shot_head("forest").n_trees == 100
     assert len(few_shot_head("tanimoto_logistic").costs) == 1
+    assert few_shot_head("blended_logistic", random_state=3).random_state == 3
+    with pytest.raises(ConfigError, match="did you mean 'blended_logistic'"):
+        few_shot_head("blend_logistic")
     with pytest.raises(ConfigError, match="does regression only"):
         few_shot_head("ridge")
