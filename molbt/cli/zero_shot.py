@@ -58,6 +58,8 @@ def calibrate(
         save_zero_shot(predictor, output)
         display("calibrating", len(read.frame), len(read.frame))
     typer.echo(predictor.ranking.line())
+    if predictor.ranking.warning():
+        typer.echo(f"warning: {predictor.ranking.warning()}", err=True)
     for line in predictor.calibration.summary.lines("classification"):
         typer.echo(line)
     typer.echo(f"predictor: {output}")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from molbt.data.files import atomic_write, new_directory
 from molbt.data.seen_molecules import SeenMolecules
+from molbt.data.seen_texts import load_seen_texts, save_seen_texts
 from molbt.model.card import with_versions
 from molbt.model.checkpoint import find_model, from_pretrained, read_config, save_pretrained
 
@@ -30,7 +31,7 @@ def export_model(model: str | Path, directory: str | Path, *, half_precision: bo
         If there is no whole model.
     """
     source = find_model(model)
-    twin, seen = from_pretrained(source), SeenMolecules.load(source)
+    twin, seen, texts = from_pretrained(source), SeenMolecules.load(source), load_seen_texts(source)
     with new_directory(directory) as temporary:
         save_pretrained(twin, temporary, facts=read_config(source)["facts"], half_precision=half_precision)
         if (source / _CARD).is_file():  # what was added to it, results or by hand, goes along
@@ -38,4 +39,6 @@ def export_model(model: str | Path, directory: str | Path, *, half_precision: bo
                 file.write(with_versions((source / _CARD).read_text(encoding="utf-8"), read_config(temporary)).encode())
         if seen is not None:
             seen.save(temporary)
+        if texts is not None:
+            save_seen_texts(texts, temporary)
     return Path(directory)

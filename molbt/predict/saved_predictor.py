@@ -32,7 +32,7 @@ from molbt.predict.saved_heads import Sha256, read_head, write_head
 FORMAT = "molbt.predictor"
 FORMAT_VERSION = 2
 
-_ModelFile = Literal["config.json", "model.safetensors", "README.md", "seen_molecules.npy", "seen_scaffolds.npy"]
+_ModelFile = Literal["config.json", "model.safetensors", "README.md", "seen_molecules.npy", "seen_scaffolds.npy", "seen_texts.npy"]
 _MODEL_FILES = get_args(_ModelFile)
 
 

@@ -13,7 +13,9 @@ from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from molbt.data.rows import text_of
+from molbt.data.seen_texts import load_seen_texts, text_key
 from molbt.errors import ConfigError, DataError, ShapeError
+from molbt.model.checkpoint import find_model
 from molbt.pair_featurizer import PairFeaturizer
 from molbt.predict.applicability import Applicability
 from molbt.predict.assay_calibration import Sigmoid, assay_folds, fit_sigmoid, held_out_probabilities
@@ -43,6 +45,8 @@ class RankingQuality(BaseModel):
         Of the same molecules' mean score over all held-out descriptions: what a frequent hitter gets whatever the assay. It is the control.
     gain, gain_interval
         The mean paired difference of the two.
+    n_descriptions, n_seen : int
+        The held-out assays' descriptions, and those of them that pretraining had; None where the model does not tell.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -53,6 +57,8 @@ class RankingQuality(BaseModel):
     text_ignored: float
     gain: float
     gain_interval: tuple[float, float]
+    n_descriptions: int | None = None
+    n_seen: int | None = None
 
     def line(self) -> str:
         """Return it in words."""
@@ -64,6 +70,15 @@ class RankingQuality(BaseModel):
             f"ROC AUC on {self.n_assays} held-out assays {self.roc_auc:.3f} ({self.roc_auc_interval[0]:.3f} to "
             f"{self.roc_auc_interval[1]:.3f}), with the text ignored {self.text_ignored:.3f}; difference {self.gain:+.3f} ({low:+.3f} to "
             f"{high:+.3f}): {told}"
+        )
+
+    def warning(self) -> str:
+        """Return what the pretraining saw of these assays, or ``""`` where that is nothing, or not known."""
+        if not self.n_seen:
+            return ""
+        return (
+            f"{self.n_seen} of the {self.n_descriptions} descriptions were in the model's pretraining: what was found on them is no "
+            "evidence for new assays; calibrate on others"
         )
 
 
@@ -137,6 +152,8 @@ class ZeroShotPredictor:
         table, distinct = _scored(featurizer, smiles, texts, truth)
         sigmoid = fit_sigmoid(table)
         fold = assay_folds(table["assay"].to_numpy(), len(distinct))
+        seen = load_seen_texts(find_model(model))
+        told = {} if seen is None else {"n_descriptions": len(distinct), "n_seen": int(np.isin(_keys(distinct), seen).sum())}
         held_out = held_out_probabilities(table, fold)
         calibration = calibrated(OutOfFold(held_out, fold), table["label"].to_numpy(), "classification", how="cross")
         known_smiles, known_texts = (smiles, distinct) if training is None else training
@@ -144,7 +161,7 @@ class ZeroShotPredictor:
             featurizer,
             sigmoid,
             calibration,
-            _ranking(table),
+            _ranking(table).model_copy(update=told),
             tuple(dict.fromkeys(text for text in map(text_of, known_texts) if text.strip())),
             _applicability(known_smiles, featurizer),
         )
@@ -226,6 +243,10 @@ def _applicability(smiles: Sequence[Any], featurizer: PairFeaturizer) -> Applica
 
 def _counts(smiles: Sequence[str], featurizer: PairFeaturizer) -> FeatureSet:
     return feature_builders(["counts"], policy=featurizer.molecules_.policy_, n_jobs=featurizer.n_jobs)["counts"](smiles)
+
+
+def _keys(texts: Sequence[str]) -> np.ndarray:
+    return np.array([text_key(text) for text in texts], dtype=np.uint64)
 
 
 def _scored(featurizer: PairFeaturizer, smiles: Sequence[Any], texts: Sequence[Any], labels: np.ndarray) -> tuple[pd.DataFrame, list[str]]:

@@ -15,7 +15,7 @@ from molbt.report.wording import cell_name, decimals_for
 COLUMNS = ("benchmark", "task", "split", "repeat", "features", "head", "metric", "value")
 """What a results table must have; other columns are shown in the full table only."""
 
-ENCODER_PARTS = ("embedding",)
+ENCODER_PARTS = ("embedding", "twin embeddings", "twin projections")
 """Parts of a features name that stand for a pretrained encoder; ``untrained`` and ``pca`` are controls."""
 
 PUBLISHED = " (published)"

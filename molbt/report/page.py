@@ -106,6 +106,7 @@ def write_report(
         for other in full["metric"].unique()
         if other not in (*headline, *alone) and len(measured := _beside_control(full, control, other))
         for comparison in compare(measured, control, other, published=published, encoders=encoders, group_of=group_of)
+        if any(row.n_tasks for row in comparison.rows)  # a metric may be undefined by nature: no support set, no share of actives in it
     ]
     record = read_run(run_directory) if run_directory is not None else None
     parts = [

@@ -12,7 +12,7 @@ import torch
 
 from molbt import __version__
 from molbt.config_text import differences
-from molbt.data.files import write_array
+from molbt.data.seen_texts import save_seen_texts, text_keys
 from molbt.errors import CheckpointError, ConfigError
 from molbt.modalities._text_models import TextModelFiles, find_text_model
 from molbt.text_adaptation.epochs import EpochBatches
@@ -20,7 +20,7 @@ from molbt.text_adaptation.masking import Windows
 from molbt.text_adaptation.network import MaskedTokenPredictor, check_trainable, load_predictor, load_tokenizer, save_language_model
 from molbt.text_adaptation.perplexity import HeldOutTokens, perplexity, perplexity_ratio, unigram_losses
 from molbt.text_adaptation.settings import AdaptationConfig
-from molbt.text_adaptation.texts import DividedTexts, divide, read_texts, text_key
+from molbt.text_adaptation.texts import DividedTexts, divide, read_texts
 from molbt.text_adaptation.training import Progress, train
 from molbt.training.hardware import Hardware, StopRequest
 from molbt.training.run_dir import RunDirectory, writing_run
@@ -29,9 +29,6 @@ logger = logging.getLogger(__name__)
 
 FORMAT = "molbt.text_adaptation"
 FORMAT_VERSION = 1
-SEEN_TEXTS = "seen_texts.npy"
-"""In the model's directory: the keys (``text_key``) of the texts trained on, sorted uint64."""
-
 _REMEDY = "adapt again in a new directory"
 
 
@@ -181,9 +178,7 @@ class _Adaptation:
         self._measure("after", predictor)
         report = self._report(predictor, record)
         with writing_run(self.run.model):
-            self.run.model.mkdir(exist_ok=True)
-            keys = np.array([text_key(text) for text in self.divided.training], dtype=np.uint64)
-            write_array(self.run.model / SEEN_TEXTS, np.unique(keys))
+            save_seen_texts(text_keys(self.divided.training), self.run.model)
         self.run.write_json("model/adaptation.json", report)
         save_language_model(predictor, self.files, self.run.model)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from molbt.data.seen_texts import text_key
 from molbt.data.streams import read_lines, source_name
 from molbt.data.tables import iter_table, require_column
 from molbt.draws import mix_words
@@ -109,11 +110,6 @@ def divide(records: Iterable[Sequence[str]], *, held_out: float, seed: int) -> D
             "give more texts, or change --held-out"
         )
     return DividedTexts(training, [text for text, _ in kept], [group for _, group in kept], hashed.hexdigest())
-
-
-def text_key(text: str) -> int:
-    """Return 64 bits that tell texts apart, whatever their case and white space."""
-    return int.from_bytes(hashlib.sha256(" ".join(text.casefold().split()).encode()).digest()[:8], "big")
 
 
 def _groups(records: Sequence[Sequence[int]]) -> dict[int, int]:

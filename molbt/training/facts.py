@@ -12,6 +12,7 @@ from molbt import __version__
 from molbt.config import RunConfig
 from molbt.data.corpus import Corpus, Samples
 from molbt.data.seen_molecules import SeenMolecules, seen_in_samples
+from molbt.data.seen_texts import load_seen_texts, texts_in_samples
 from molbt.errors import CheckpointError
 from molbt.model.checkpoint import find_model
 from molbt.training.hardware import Hardware
@@ -79,6 +80,18 @@ def seen_in_training(corpus: Corpus, config: RunConfig, samples: Samples, init: 
         logger.warning("%s does not tell which molecules it has, so overlaps of the new model with test sets cannot be found", where)
         return None
     return own.joined(before) if before is not None else own
+
+
+def texts_in_training(corpus: Corpus, config: RunConfig, samples: Samples, init: str | Path | None) -> np.ndarray | None:
+    """Return the keys of all texts that a model has seen, in this run and before; None without texts, or where a part is not known."""
+    own = texts_in_samples(corpus, config, samples)
+    if own is None or init is None:
+        return own
+    before = load_seen_texts(find_model(init))
+    if before is None:
+        logger.warning("the model %s does not tell which texts it has seen, so the new one cannot either", init)
+        return None
+    return np.union1d(own, before)
 
 
 def _sizes(config: RunConfig, samples: Samples) -> dict[str, int]:

@@ -5,7 +5,7 @@ Layout::
     config.yaml   run.json   metrics.csv   spectra.jsonl
     sample.csv, quarantine.csv    some of the molecules trained on; the rows not used and why
     checkpoints/step-000000120.safetensors, .sha256
-    model/        what the run is for: config.json, model.safetensors, README.md; seen_molecules.npy, seen_scaffolds.npy
+    model/        what the run is for: config.json, model.safetensors, README.md; seen_molecules.npy, seen_scaffolds.npy, seen_texts.npy
 
 A checkpoint is written to a temporary name, synced and renamed; its checksum follows the same way; only then are older ones removed.
 """

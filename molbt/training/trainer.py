@@ -19,6 +19,7 @@ from molbt.data.corpus import Corpus, Progress, Samples, Source
 from molbt.data.exclusions import Exclusion
 from molbt.data.quarantine import summarise_use
 from molbt.data.samples import drawn_molecules
+from molbt.data.seen_texts import save_seen_texts
 from molbt.errors import ConfigError, Interrupted, TrainingError
 from molbt.model.checkpoint import save_pretrained
 from molbt.model.twin_model import TwinModel, check_same_networks
@@ -27,7 +28,7 @@ from molbt.objectives.base import StepContext, Views
 from molbt.training.batches import GlobalBatch, SampleStore
 from molbt.training.continuation import check_continuation, describe_run, read_record
 from molbt.training.diagnostics import collapse_reason, probe_twin
-from molbt.training.facts import seen_in_training, training_facts
+from molbt.training.facts import seen_in_training, texts_in_training, training_facts
 from molbt.training.hardware import Hardware, StopRequest
 from molbt.training.inputs import as_corpus, default_config
 from molbt.training.ranks import average_gradients, joined_ranks, on_any_rank, rank_zero_first
@@ -158,11 +159,14 @@ def pretrain(
                 twin = _train(run, corpus, config, samples, hardware, init, stop, probe, progress)
             if rank() == 0:
                 seen = seen_in_training(corpus, config, samples, init)
+                texts = texts_in_training(corpus, config, samples, init)
                 metrics = pd.read_csv(run.path / "metrics.csv")
                 facts = training_facts(corpus, config, samples, hardware, metrics, init=init, licence=record["licence"])
                 with writing_run(run.model):
                     if seen is not None:
                         seen.save(run.model)
+                    if texts is not None:
+                        save_seen_texts(texts, run.model)
                     save_pretrained(twin, run.model, facts=facts)
             on_any_rank(False)  # the others wait until the files are there
     return RunResult(run.path, run.model, pd.read_csv(run.path / "metrics.csv"))

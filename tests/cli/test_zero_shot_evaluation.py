@@ -102,6 +102,9 @@ def test_methods_on_a_twin_and_sizes_together(data_dir: Path, tmp_path: Path, ca
     )  # fmt: skip
     assert run(command) == 0
     assert "fsmol_16" in capsys.readouterr().out
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "These are controls alone" not in page  # the twin is an encoder
+    assert "fsmol_0: ΔAUPRC, against the share of actives" not in page
     results = pd.read_csv(tmp_path / "r" / "results.csv").query("head == 'twin'")
     assert set(results["benchmark"]) == {"fsmol_0", "fsmol_16"}
     assert results.query("task in @HELD_OUT and metric == 'roc_auc' and benchmark == 'fsmol_0'")["value"].notna().all()

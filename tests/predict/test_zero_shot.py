@@ -275,3 +275,20 @@ def test_wrong_options_are_refused(predictor, tmp_path, capsys, options, words):
     assert molbt(command) == 2
     assert words in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_descriptions_that_pretraining_had_are_counted_and_said(twin, table, tmp_path, capsys):
+    new = ZeroShotPredictor.calibrate(twin, table["smiles"], table["text"], table["label"])
+    assert (new.ranking.n_descriptions, new.ranking.n_seen, new.ranking.warning()) == (len(HELD_OUT), 0, "")
+    known = [assay for assay in ASSAYS if assay not in HELD_OUT][:3]
+    mixed = pd.concat([table, pairs(known, n=120, first=240).assign(text=lambda rows: rows["text"].str.upper())])
+    mixed.to_csv(tmp_path / "mixed.csv", index=False)
+    assert molbt(["calibrate", str(tmp_path / "mixed.csv"), "--model", str(twin), "-o", str(tmp_path / "p")]) == 0
+    said = capsys.readouterr().err
+    assert f"warning: 3 of the {len(HELD_OUT) + 3} descriptions were in the model's pretraining" in said
+    kept = load_zero_shot(tmp_path / "p").ranking
+    assert (kept.n_descriptions, kept.n_seen) == (len(HELD_OUT) + 3, 3)
+    # Beside a model that does not tell, nothing is claimed.
+    (tmp_path / "p" / "model" / "seen_texts.npy").unlink()
+    quiet = ZeroShotPredictor.calibrate(tmp_path / "p" / "model", table["smiles"], table["text"], table["label"])
+    assert (quiet.ranking.n_seen, quiet.ranking.warning()) == (None, "")

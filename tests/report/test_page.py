@@ -66,6 +66,13 @@ def test_the_page_has_its_sections_in_order(tmp_path: Path, results: pd.DataFram
     assert "secret" not in page
 
 
+def test_a_metric_without_any_value_has_no_table(tmp_path: Path) -> None:
+    results = make_results(CELLS, metrics=("rmse", "rmse_cliff"))
+    assert "RMSE on cliff" in page_of(tmp_path, results).partition("<h2>All values")[0]
+    undefined = results.assign(value=results["value"].where(results["metric"] == "rmse"))
+    assert "RMSE on cliff" not in page_of(tmp_path, undefined).partition("<h2>All values")[0]
+
+
 def test_the_page_needs_nothing_beside_it(tmp_path: Path, results: pd.DataFrame, run_directory: Path) -> None:
     page = page_of(tmp_path, results, run_directory=run_directory)
     outline = Outline(page)

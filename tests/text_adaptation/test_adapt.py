@@ -16,10 +16,11 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, BertModel
 
 from molbt import adapt_text
 from molbt.data.molecules import ParsePolicy
+from molbt.data.seen_texts import text_key
 from molbt.errors import ConfigError, DataError, Interrupted, TrainingError
 from molbt.modalities._language_model import LanguageModel
 from molbt.modalities.text import Text
-from molbt.text_adaptation.texts import divide, text_key
+from molbt.text_adaptation.texts import divide
 from molbt.text_adaptation.training import AdaptationState
 from molbt.training.hardware import Hardware
 

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 import zstandard
 
+from molbt.data.seen_texts import text_key
 from molbt.errors import ConfigError, DataError
-from molbt.text_adaptation.texts import divide, read_texts, text_key
+from molbt.text_adaptation.texts import divide, read_texts
 
 RECORDS = [
     {"id": 1, "text": "Inhibition of human CYP3A4", "rewrites": ["CYP3A4 is inhibited", "Inhibition of human CYP3A4"]},
