@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 	$(BIN)/molbt demo -o $(DEMO_DIR) --jobs $(JOBS)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow and not gpu and not network"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not gpu and not network"
 
 test-full: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not network"
