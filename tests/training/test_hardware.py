@@ -72,6 +72,15 @@ def test_seed_decides_what_is_drawn():
     assert not any(torch.equal(drawn[0], other) for other in drawn[2:])
 
 
+@pytest.fixture
+def interruptible():
+    """As in a terminal: a test process that another one started may ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_first_signal_asks_and_second_one_acts_at_once():
     with StopRequest().listening() as stop:
         assert not stop
