@@ -9,12 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from molbt.data.streams import read_lines
+from molbt.data.json_lines import json_objects
 from molbt.data.tables import read_table, require_column
 from molbt.errors import ConfigError, DataError, suggestion
 
@@ -178,16 +177,9 @@ def read_task(path: str | Path) -> FSMolTask:
         If the file cannot be read, is cut or corrupt, or a line is no JSON object.
     """
     path = Path(path)
-    records: list[dict[str, Any]] = []
-    for number, (_, line) in enumerate(read_lines(str(path), "gz"), start=1):
-        try:
-            record = json.loads(line) if line is not None else None
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
-            raise DataError(f"expected a JSON object in line {number} of {path}, got something else; get the file again")
-        records.append({name: record.get(name) for name in ("SMILES", "Property", "RegressionProperty")})
-    return FSMolTask(path.name.removesuffix(_ENDING), _as_rows(pd.DataFrame(records, columns=["SMILES", "Property", "RegressionProperty"])))
+    columns = ["SMILES", "Property", "RegressionProperty"]
+    records = [{name: record.get(name) for name in columns} for record in json_objects(path)]
+    return FSMolTask(path.name.removesuffix(_ENDING), _as_rows(pd.DataFrame(records, columns=columns)))
 
 
 def read_packed(path: str | Path) -> pd.DataFrame:

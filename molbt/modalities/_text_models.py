@@ -5,10 +5,13 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from molbt.data.files import sha256_of
 from molbt.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """Of ``model.safetensors`` of all-MiniLM-L6-v2."""
@@ -78,12 +81,34 @@ def load_text_model(files: TextModelFiles) -> tuple[Any, Any]:
     CheckpointError
         If transformers cannot read them, or the weights lack some that the model computes with.
     """
-    import torch
     from transformers import AutoModel, AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(files.directory, trust_remote_code=False, local_files_only=True)
-        network, told = AutoModel.from_pretrained(
+    except Exception as error:  # what is no tokenizer fails in as many ways as there are tokenizers
+        raise _unreadable(files, error) from error
+    network, absent = read_network(AutoModel, files)
+    # A pooler stands behind what is read here.
+    missing = [name for name in absent if not name.startswith("pooler.")]
+    if missing:
+        raise CheckpointError(f"the weights at {files.directory} lack {', '.join(missing[:3])} of {len(missing)}; fetch the model again")
+    return tokenizer, network.eval().requires_grad_(False)
+
+
+def read_network(kind: Any, files: TextModelFiles) -> "tuple[PreTrainedModel, list[str]]":
+    """Return a network by a class of transformers (``AutoModel``, …), in float32, and the names of weights that the files lack, sorted.
+
+    transformers draws those at random, and only logs it.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be read.
+    """
+    import torch
+
+    try:
+        network, told = kind.from_pretrained(
             files.directory,
             trust_remote_code=False,
             use_safetensors=True,
@@ -92,12 +117,12 @@ def load_text_model(files: TextModelFiles) -> tuple[Any, Any]:
             output_loading_info=True,
         )
     except Exception as error:  # what is no model fails in as many ways as there are models
-        raise CheckpointError(f"cannot read the language model at {files.directory}: {error}; fetch it again") from error
-    # transformers draws at random what the file lacks, and only logs that. A pooler stands behind what is read here.
-    missing = sorted(name for name in told["missing_keys"] if not name.startswith("pooler."))
-    if missing:
-        raise CheckpointError(f"the weights at {files.directory} lack {', '.join(missing[:3])} of {len(missing)}; fetch the model again")
-    return tokenizer, network.eval().requires_grad_(False)
+        raise _unreadable(files, error) from error
+    return network, sorted(told["missing_keys"])
+
+
+def _unreadable(files: TextModelFiles, error: Exception) -> CheckpointError:
+    return CheckpointError(f"cannot read the language model at {files.directory}: {error}; fetch it again")
 
 
 def _minilm() -> Path:

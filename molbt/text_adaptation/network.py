@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from molbt.data.files import atomic_write
 from molbt.errors import CheckpointError, ConfigError, require
-from molbt.modalities._text_models import TextModelFiles
+from molbt.modalities._text_models import TextModelFiles, read_network
 from molbt.text_adaptation.masking import MaskedBatch
 from molbt.text_adaptation.settings import AdaptationConfig
 from molbt.training.run_dir import writing_run
@@ -149,20 +148,9 @@ def load_predictor(files: TextModelFiles) -> MaskedTokenPredictor:
     """
     from transformers import AutoModelForMaskedLM
 
-    try:
-        with _silent():
-            network, told = AutoModelForMaskedLM.from_pretrained(
-                files.directory,
-                trust_remote_code=False,
-                use_safetensors=True,
-                local_files_only=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-    except Exception as error:  # what is no model fails in as many ways as there are models
-        raise CheckpointError(f"cannot read the language model at {files.directory}: {error}; fetch it again") from error
+    with _silent():
+        network, missing = read_network(AutoModelForMaskedLM, files)
     body = f"{network.base_model_prefix}."
-    missing = sorted(told["missing_keys"])
     lacking = [name for name in missing if name.startswith(body) and ".pooler." not in name]
     if lacking:
         raise CheckpointError(f"the weights at {files.directory} lack {', '.join(lacking[:3])} of {len(lacking)}; fetch the model again")
