@@ -1,12 +1,14 @@
-"""Commands that judge encoders: ``evaluate``, ``demo``."""
+"""The command ``evaluate``: its options, and which benchmark they go to."""
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from molbt.cli.app import app
+from molbt.cli.benchmark_tables import evaluate_benchmark
 from molbt.cli.few_shot import evaluate_fsmol, sizes_of
 from molbt.cli.label_options import (
     ActiveAbove,
@@ -20,7 +22,6 @@ from molbt.cli.label_options import (
     To,
 )
 from molbt.cli.options import DATASETS_HELP, HEADS_HELP, Format, Jobs, OptionalModel, RandomState, is_quiet
-from molbt.cli.progress import progress
 from molbt.cli.toxcast import evaluate_toxcast
 from molbt.cli.zero_shot_methods import METHODS_HELP, ZeroShotOptions
 
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from molbt.evaluation.benchmarks.base import Benchmark
     from molbt.evaluation.benchmarks.fsmol import FSMol
     from molbt.evaluation.benchmarks.toxcast import ToxCast
-
-_DATA_SETS_SHOWN = 12
-"""Most data sets that have a column of their own below the table."""
 
 
 def _build_benchmark(name: str, options: dict[str, Any]) -> "Benchmark":
@@ -52,6 +50,29 @@ def _build_benchmark(name: str, options: dict[str, Any]) -> "Benchmark":
         wanted = ", ".join(_option_name(option) for option in missing)
         raise ConfigError(f"benchmark {name!r} needs {wanted}; see molbt evaluate --help")
     return benchmark(**given)
+
+
+_ONLY_FOR = {"--regime": ("fsmol",), "--methods": ("fsmol", "toxcast"), "--max-pairs": ("fsmol", "toxcast")}
+_NOT_FOR = {
+    "fsmol": {"--coverage": "it is counted with --support 0 anyhow", "--fractions": "its numbers of labels are --support"},
+    "toxcast": {
+        "--coverage": "it is counted anyhow",
+        **dict.fromkeys(("--fractions", "--heads", "--features", "--layer"), "nothing is fitted to labels of its tasks; see --methods"),
+        "--write-card": "its table compares methods, not what the encoder adds to features",
+    },
+}
+
+
+def _refuse_what_has_no_effect(benchmark: str, given: Sequence[str]) -> None:
+    """Raise ConfigError for an option that this benchmark would pass over."""
+    from molbt.errors import ConfigError
+
+    for option in given:
+        if benchmark not in _ONLY_FOR.get(option, (benchmark,)):
+            takers = " and ".join(_ONLY_FOR[option])
+            raise ConfigError(f"{option} is for {takers}, received the benchmark {benchmark!r}; leave it out")
+        if option in _NOT_FOR.get(benchmark, {}):
+            raise ConfigError(f"{option} is not for the benchmark {benchmark}: {_NOT_FOR[benchmark][option]}; leave it out")
 
 
 def _option_name(option: str) -> str:
@@ -147,23 +168,23 @@ def evaluate(
 ) -> None:
     """Print the table of a benchmark: an encoder beside all its controls, with paired intervals over tasks."""
     from molbt import registry
-    from molbt.data.files import atomic_write
     from molbt.data.sources import data_dir as find_data
     from molbt.errors import ConfigError
-    from molbt.evaluation.bounded_training import bounded_training
-    from molbt.evaluation.controls import CONTROL, control_features
-    from molbt.evaluation.coverage import measure_coverage
-    from molbt.evaluation.embedding_map import embedding_map
-    from molbt.evaluation.encoder_features import encoder_features
-    from molbt.evaluation.leakage import find_leakage
-    from molbt.evaluation.protocol import evaluate as run_protocol
-    from molbt.evaluation.statistics import values_by_data_set
-    from molbt.model.checkpoint import add_results, find_model
+    from molbt.model.checkpoint import find_model
     from molbt.predict.label_policy import LabelPolicy
-    from molbt.report.label_units import headline_metrics, metrics_without_mean, no_mean_caption, share_unit, values_by_task
-    from molbt.report.page import write_report
-    from molbt.report.tables import text_table
 
+    given = {
+        "--regime": regime is not None,
+        "--methods": methods is not None,
+        "--max-pairs": max_pairs is not None,
+        "--coverage": coverage,
+        "--fractions": fractions != "1",
+        "--heads": heads is not None,
+        "--features": only is not None,
+        "--layer": layer != "embedding",
+        "--write-card": write_card,
+    }
+    _refuse_what_has_no_effect(benchmark, [option for option, is_given in given.items() if is_given])
     if model is None and write_card:
         raise ConfigError("--write-card writes into the card of an encoder, received no --model; pass --model runs/a")
     if write_card and model is not None and not find_model(model).is_relative_to(model):  # it was named, not pointed at
@@ -173,10 +194,6 @@ def evaluate(
         )
     if model is None and layer != "embedding":
         raise ConfigError(f"--layer {layer} is an output of an encoder, received no --model; pass --model runs/a")
-    if regime is not None and benchmark != "fsmol":
-        raise ConfigError(f"--regime is for the benchmark fsmol, received {benchmark!r}; leave it out")
-    if benchmark not in ("fsmol", "toxcast") and (methods is not None or max_pairs is not None):
-        raise ConfigError(f"--methods and --max-pairs are for the benchmarks fsmol and toxcast, received {benchmark!r}; leave them out")
     shares = _fractions(fractions)
     found = registry.find("benchmarks", benchmark)
     if "data_dir" in inspect.signature(found).parameters:
@@ -218,8 +235,11 @@ def evaluate(
     output.mkdir(parents=True, exist_ok=True)
     chosen_heads = _names(heads or ("tanimoto_logistic" if benchmark == "fsmol" else "tanimoto_svm,lightgbm"))
     if benchmark == "fsmol":
-        if coverage or fractions != "1":
-            raise ConfigError("--coverage and --fractions are not for the benchmark fsmol; its numbers of labels are --support")
+        few_shot_options = [option for option in ("--heads", "--features", "--layer") if given[option]]
+        if few_shot_options and not any(cast("FSMol", built).support):
+            raise ConfigError(
+                f"{few_shot_options[0]} is for support sets, received --support 0 alone; leave it out, or add sizes such as 16"
+            )
         evaluate_fsmol(
             cast("FSMol", built),
             output=output,
@@ -248,85 +268,21 @@ def evaluate(
             quiet=is_quiet(context),
         )
         return
-    with progress(quiet=is_quiet(context)) as display:
-        leakage = find_leakage(built, model, n_jobs=jobs)
-        leakage.save(output / "leakage.csv")
-        if require_clean:
-            leakage.require_clean()
-        features = encoder_features(model, output, layer=layer, random_state=random_state, n_jobs=jobs) if model is not None else None
-        results = run_protocol(
-            built,
-            control_features(
-                features.learned if features else None,
-                _names(only) if only else None,
-                policy=features.policy if features else None,
-                n_jobs=jobs,
-            ),
-            chosen_heads,
-            fractions=shares,
-            random_state=random_state,
-            n_jobs=jobs,
-            results_path=output / "results.csv",
-            identities=features.identities if features else None,
-            progress=display.line,
-        )
-        covered = measure_coverage(built, random_state=random_state, n_jobs=jobs) if coverage else None
-    if covered is not None:
-        with atomic_write(output / "coverage.csv") as file:
-            covered.to_csv(file, index=False)
-    cells = set(zip(results["features"], results["head"], strict=True))
-    control = CONTROL if CONTROL in cells else ("counts", str(results["head"].iloc[0]))
-    units = built.label_units()
-    metrics = headline_metrics(results, units)
-    published = built.published()
-    notes = [*(features.notes if features else []), *built.notes(), *bounded_training(results)]
-    if layer != "embedding":
-        notes = [*notes, f"The features called embedding, and their controls, are the encoder's output {layer}."]
-    report = write_report(
-        output / "report.html",
-        title=f"{benchmark}: {model or 'controls'}",
-        results=results,
-        control=control,
-        metric=metrics,
-        published=published,
-        run_directory=(_run_of(model) or find_model(model)) if model is not None else None,
-        leakage=leakage,
-        coverage=covered,
-        embedding_map=embedding_map(built, features.learned, policy=features.policy) if features else None,
-        notes=notes,
-        label_unit=built.label_unit,
-        label_units=units,
+    evaluate_benchmark(
+        built,
+        output=output,
+        model=model,
+        layer=layer,
+        heads=chosen_heads,
+        only=_names(only) if only else None,
+        fractions=shares,
+        coverage=coverage,
+        require_clean=require_clean,
+        write_card=write_card,
+        random_state=random_state,
+        jobs=jobs,
+        quiet=is_quiet(context),
     )
-    lines = []
-    for metric in metrics:
-        for fraction in sorted(results["fraction"].unique().tolist()):
-            chosen = results[(results["metric"] == metric) & (results["fraction"] == fraction)]
-            if fraction < 1:
-                lines.append(f"{fraction:g} of the training labels")
-            shown = published if fraction == 1 else None
-            lines.append(text_table(chosen, control, metric, published=shown, label_unit=built.label_unit))
-            lines.append(f"* {leakage.sentence()}\n")
-            if 1 < chosen["data_set"].nunique() <= _DATA_SETS_SHOWN:
-                values = values_by_data_set(chosen, metric).round(3).rename_axis(columns=None).reset_index()
-                lines.append(f"{metric} by data set\n{values.to_string(index=False)}\n")
-    for metric in metrics_without_mean(results, units)[:1]:
-        for fraction in sorted(results["fraction"].unique().tolist()):
-            values = values_by_task(results[results["fraction"] == fraction], metric, units).round(3)
-            share = f", {fraction:g} of the training labels" if fraction < 1 else ""
-            shown_tasks = values.to_string(index=False) if values.shape[1] <= _DATA_SETS_SHOWN + 2 else "many tasks: see the report"
-            lines.append(f"{no_mean_caption(metric)}{share}\n{shown_tasks}\n")
-    if covered is not None:
-        means = covered.groupby(["task_type", "confidence"], sort=False)[["coverage", "width"]].mean().round(3).reset_index()
-        if not share_unit(covered.loc[covered["task_type"] == "regression", "task"].unique(), units):
-            means["width"] = means["width"].where(means["task_type"] != "regression")  # of different units: coverage.csv has each
-        lines.append(f"held on test rows by the intervals and sets of {' × '.join(CONTROL)}, mean over tasks")
-        lines.append(f"{means.to_string(index=False, na_rep='-')}\n")
-    typer.echo("\n".join(lines))
-    if write_card and model is not None:
-        add_results(model, "\n".join(lines))
-    for note in notes:
-        typer.echo(note)
-    typer.echo(f"report: {report}")
 
 
 def _described(texts: Path) -> list[str]:
@@ -350,27 +306,3 @@ def _fractions(text: str) -> tuple[float, ...]:
             f"--fractions must be numbers above 0 and up to 1, separated by commas, got {text!r}; such as 0.01,0.1,1"
         ) from error
     return check_fractions(values)
-
-
-def _run_of(model: Path) -> Path | None:
-    """Return the run that a model belongs to, whether the run or the model in it was named; None for a model on its own."""
-    return next((path for path in (model, model.parent) if (path / "run.json").is_file()), None)
-
-
-@app.command()
-def demo(
-    context: typer.Context,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory of everything the demo makes.")] = Path("demo"),
-    jobs: Jobs = 2,
-) -> None:
-    """Do the main job on the molecules that come with RDKit, in a few minutes."""
-    from molbt.demo import LABEL_UNIT, METRIC, run_demo
-    from molbt.evaluation.controls import CONTROL
-    from molbt.report.tables import text_table
-
-    with progress(quiet=is_quiet(context)) as display:
-        result = run_demo(output, n_jobs=jobs, progress=display)
-    typer.echo(text_table(result.results, CONTROL, METRIC, label_unit=LABEL_UNIT))
-    for note in result.notes:
-        typer.echo(note)
-    typer.echo(f"encoder: {result.run}\nreport: {result.report}")

@@ -59,6 +59,7 @@ def evaluate_fsmol(
     from molbt.data.assay_texts import assay_texts
     from molbt.data.fs_mol_pairs import TEXT_FILE
     from molbt.data.tables import write_table
+    from molbt.errors import ConfigError
     from molbt.evaluation.benchmarks.fsmol import FSMol
     from molbt.evaluation.encoder_features import encoder_features
     from molbt.evaluation.few_shot.feature_sets import FewShotFeatures, few_shot_features
@@ -71,6 +72,8 @@ def evaluate_fsmol(
     from molbt.report.few_shot_section import group_text
     from molbt.report.tables import text_table
 
+    if zero_shot.max_pairs is not None and zero_shot.methods is None and 0 not in benchmark.support:
+        raise ConfigError("--max-pairs is for methods without a support set, received no size 0 and no --methods; add --support 0")
     sizes = {benchmark.table_name(size): size for size in benchmark.support}
     notes = benchmark.notes()
     with progress(quiet=quiet) as display:
@@ -190,13 +193,12 @@ def _write_page(
     notes: Sequence[str],
 ) -> Path:
     """Write the page; results of size 0, which have another control, stand in the tables by group."""
-    from molbt.model.checkpoint import find_model
+    from molbt.model.checkpoint import run_of
     from molbt.report.few_shot_section import group_section
     from molbt.report.page import write_report
 
     names = [benchmark.table_name(size) for size in benchmark.support if size] or [benchmark.table_name(0)]
     shown = results[results["benchmark"].isin(names)]
-    runs = [path for path in (model, model.parent) if (path / "run.json").is_file()] if model is not None else []
     return write_report(
         output / "report.html",
         title=f"fsmol, {benchmark.part} tasks: {model or 'controls'}",
@@ -204,7 +206,7 @@ def _write_page(
         control=_control_of(shown),
         metric=METRIC,
         published=published,
-        run_directory=(runs or [find_model(model)])[0] if model is not None else None,
+        run_directory=run_of(model) if model is not None else None,
         leakage=leakage,
         sections=[
             *zero_shot,

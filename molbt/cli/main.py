@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from molbt.cli import adapting, data, evaluating, explaining, featurizing, fitting, predicting, pretraining, zero_shot  # noqa: F401  # each attaches its commands to the application
+from molbt.cli import adapting, data, demonstrating, evaluating, explaining, featurizing, fitting, predicting, pretraining, zero_shot  # noqa: F401  # each attaches its commands to the application
 from molbt.cli.app import app
 from molbt.errors import ConfigError, Interrupted, MolbtError
 

@@ -173,6 +173,12 @@ def find_model(path: str | Path) -> Path:
     )
 
 
+def run_of(path: str | Path) -> Path:
+    """Return the run that a model belongs to, whether the run or the model in it was named; the model's directory where there is none."""
+    path = Path(path)
+    return next((place for place in (path, path.parent) if (place / "run.json").is_file()), None) or find_model(path)
+
+
 def shipped_models() -> list[str]:
     """Return the names of the encoders that come with molbt."""
     return sorted(place.parent.name for place in _SHIPPED.glob("*/config.json"))

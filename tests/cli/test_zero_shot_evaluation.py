@@ -137,6 +137,21 @@ def test_what_does_not_fit_is_a_usage_error(data_dir: Path, tmp_path: Path, caps
     assert "fsmol and toxcast" in capsys.readouterr().err
 
 
+def test_options_that_would_have_no_effect_are_refused(data_dir: Path, tmp_path: Path, capsys) -> None:
+    toxcast = ["-q", "evaluate", "toxcast", "--data-dir", str(write_toxcast(tmp_path / "data")), "-o", str(tmp_path / "r")]
+    for command, option in (
+        *((toxcast, option) for option in (["--heads", "forest"], ["--features", "counts"], ["--layer", "hidden_1", "--model", "default"])),
+        *((toxcast, option) for option in (["--coverage"], ["--fractions", "0.1"], ["--write-card", "--model", str(tmp_path)])),
+        (arguments(data_dir, tmp_path, "--support", "0"), ["--heads", "forest"]),
+        (arguments(data_dir, tmp_path, "--support", "0"), ["--coverage"]),
+        (arguments(data_dir, tmp_path, "--support", "16"), ["--max-pairs", "100"]),
+    ):
+        told = run([*command, *option]), capsys.readouterr().err
+        assert told[0] in (1, 2), option
+        assert option[0] in told[1], told
+    assert not (tmp_path / "r").exists()
+
+
 def write_toxcast(folder: Path) -> Path:
     directory = folder / "zero-shot"
     directory.mkdir(parents=True)
