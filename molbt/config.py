@@ -76,6 +76,11 @@ class RunConfig(Section):
         entities = self.trainer.unique_entities
         if entities is not None and entities not in self.views:
             raise ValueError(f"trainer.unique_entities names the view {entities!r}, which is not defined{suggestion(entities, self.views)}")
+        episodes = self.trainer.episodes
+        if episodes is not None and episodes not in self.labels:
+            raise ValueError(f"trainer.episodes names the label set {episodes!r}, which is not defined{suggestion(episodes, self.labels)}")
+        if episodes is not None and entities is not None:
+            raise ValueError("trainer.episodes puts samples together that trainer.unique_entities keeps apart; set one of them")
         for pairs in (self.pairs, *(objective.pairs for objective in self.objectives)):
             if pairs is not None and len({frozenset(pair) for pair in pairs}) < len(pairs):
                 raise ValueError(f"pairs {[list(pair) for pair in pairs]} name the same two views more than once; list each pair once")

@@ -143,6 +143,10 @@ class TrainerConfig(Section):
     unique_entities : str or None
         A view whose entries (the texts of assays, the sequences of targets) a batch repeats as little as possible; a repeat is no
         negative for a contrastive loss, and for a correlation one it lowers the effective batch size.
+    episodes : str or None
+        A label set whose tasks come in episodes: samples of one task (that of their first label) stand together in a batch,
+        ``episode_size`` at a time. For ``prototypes``.
+    episode_size : int
     optimiser : {"adamw", "lars"}
         ``lars`` is for large batches and wants other rates: ``molbt.training.lars.LARS``.
     momentum, trust : float
@@ -180,6 +184,8 @@ class TrainerConfig(Section):
     max_steps: int | None = Field(None, ge=1)
     batch_size: int = Field(1024, ge=2)
     unique_entities: str | None = None
+    episodes: str | None = None
+    episode_size: int = Field(64, ge=2)
     optimiser: Literal["adamw", "lars"] = "adamw"
     momentum: float = Field(0.9, ge=0, lt=1)
     trust: float = Field(1e-3, gt=0)

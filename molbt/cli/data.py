@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from molbt.cli.app import app
+from molbt.cli.options import RandomState
 
 if TYPE_CHECKING:
     from molbt.data.catalogue import DataSet
@@ -81,19 +82,44 @@ def verify(names: Names = None, data_dir: Folder = None) -> None:
 @data.command()
 def pairs(
     output: Annotated[Path, typer.Option("--output", "-o", help="The table: csv, tsv or parquet.")],
-    part: Annotated[str, typer.Option("--part", help="train, valid or test.")] = "train",
+    table: Annotated[Path | None, typer.Argument(help="Labelled molecules of your own, for --partners; FS-Mol's by default.")] = None,
+    part: Annotated[str, typer.Option("--part", help="Of FS-Mol: train, valid or test.")] = "train",
+    partners: Annotated[
+        int,
+        typer.Option("--partners", min=0, help="Pair each active with so many other actives of its task, instead of with the task's text."),
+    ] = 0,
+    inactives: Annotated[bool, typer.Option("--inactives", help="With --partners: also with as many inactives, as label 0.")] = False,
+    smiles_column: Annotated[str, typer.Option("--smiles-column", help="Of your own table.")] = "smiles",
+    task_column: Annotated[str, typer.Option("--task-column", help="Of your own table: the assay or target.")] = "task",
+    label_column: Annotated[str, typer.Option("--label-column", help="Of your own table: 1 for active, 0 for inactive.")] = "label",
+    random_state: RandomState = 0,
     data_dir: Folder = None,
 ) -> None:
-    """Write the labelled rows of FS-Mol's tasks as one table to pretrain on: smiles, task, label, and the text of the task."""
+    """Write a table of pairs to pretrain on: molecules and the text of their task, or active molecules of one task."""
+    from molbt.data.active_pairs import active_pairs, measured_rows
     from molbt.data.fs_mol import FSMolData
     from molbt.data.fs_mol_pairs import labelled_pairs
     from molbt.data.sources import data_dir as find_data
     from molbt.data.tables import output_format, write_table
+    from molbt.errors import ConfigError
 
     output_format(output)
-    table = labelled_pairs(FSMolData(find_data(data_dir) / "fs-mol"), part)
-    write_table(table, output)
-    typer.echo(f"{len(table):,} labelled rows of {table['task'].nunique():,} tasks, {table['text'].nunique():,} texts: {output}")
+    if not partners and (inactives or table is not None):
+        given = "--inactives" if inactives else "a table"
+        raise ConfigError(f"{given} is for pairs of molecules, received no --partners; add --partners 2")
+    if table is None:
+        rows = labelled_pairs(FSMolData(find_data(data_dir) / "fs-mol"), part)
+    else:
+        rows = measured_rows(table, smiles=smiles_column, task=task_column, label=label_column)
+    if not partners:
+        write_table(rows, output)
+        typer.echo(f"{len(rows):,} labelled rows of {rows['task'].nunique():,} tasks, {rows['text'].nunique():,} texts: {output}")
+        return
+    found = active_pairs(rows, partners=partners, inactives=inactives, random_state=random_state)
+    write_table(found, output)
+    n_active = int((found["label"] == 1).sum())
+    apart = f", {len(found) - n_active:,} of an active and an inactive" if inactives else ""
+    typer.echo(f"{n_active:,} pairs of actives{apart}, of {found['task'].nunique():,} tasks: {output}")
 
 
 def _named(names: list[str] | None) -> "list[DataSet]":

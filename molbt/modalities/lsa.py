@@ -83,16 +83,17 @@ class Lsa(Modality):
         Raises
         ------
         DataError
-            If no term occurs in two of the texts.
+            If fewer than two terms occur in two of the texts.
         """
         counts = self.dense(columns, np.unique(index))
         n_texts = counts.shape[0]
         occurring, frequency = np.unique(counts.indices, return_counts=True)
         shared = np.flatnonzero(frequency >= 2)
-        if not len(shared):
+        if len(shared) < 2:
+            found = f"one word in two of {n_texts} texts" if len(shared) else f"{n_texts} texts without a word in two of them"
             raise DataError(
-                f"expected training texts that share words, received {n_texts} texts without a word in two of them, in the modality lsa; "
-                "check the view's column, or give it more texts"
+                f"expected training texts that share two words or more, received {found}, in the modality lsa; check the view's column, or "
+                "give it more texts"
             )
         # By frequency, then by hash: which of equally frequent terms are kept does not depend on the order of the texts.
         kept = np.sort(shared[np.argsort(-frequency[shared], kind="stable")[: self.max_terms]])

@@ -12,7 +12,7 @@ from molbt.data.columns import Column, RaggedBatch, RaggedColumn
 from molbt.data.corpus import Samples
 from molbt.draws import Draws, mix_words
 from molbt.modalities.base import Modality
-from molbt.training.dealing import deal
+from molbt.training.dealing import deal, deal_episodes
 
 
 class SampleStore:
@@ -30,6 +30,8 @@ class SampleStore:
     device : torch.device
     unique_entities : str, optional
         A view whose entries a batch repeats as little as possible (``molbt.training.dealing``).
+    episodes : str, optional
+        A label set: samples of one of its tasks come together, ``episode_size`` at a time.
     """
 
     def __init__(
@@ -41,6 +43,8 @@ class SampleStore:
         seed: int,
         device: torch.device,
         unique_entities: str | None = None,
+        episodes: str | None = None,
+        episode_size: int = 64,
     ) -> None:
         self.modalities = modalities
         self.columns = {view: {name: column.to(device) for name, column in parts.items()} for view, parts in columns.items()}
@@ -49,6 +53,8 @@ class SampleStore:
         self.seed = seed
         self.device = device
         self._unique_entities = unique_entities
+        self._task_of_sample = None if episodes is None else _first_tasks(samples.labels[episodes])
+        self._episode_size = episode_size
         self._order: tuple[tuple[int, int], Tensor] = ((-1, 0), torch.empty(0, dtype=torch.int64))
 
     def __len__(self) -> int:
@@ -76,6 +82,9 @@ class SampleStore:
 
     def _epoch_order(self, epoch: int, size: int) -> Tensor:
         order = self._permutation("order", epoch)
+        if self._task_of_sample is not None:
+            seed = mix_words(self.seed, "episodes", epoch)
+            return deal_episodes(order, self._task_of_sample, self._episode_size, seed=seed).to(self.device)
         if self._unique_entities is None:
             return order
         entities = self.entries[self._unique_entities]
@@ -142,3 +151,10 @@ class GlobalBatch:
     def labels(self, positions: Tensor) -> dict[str, RaggedBatch]:
         """Return the labels, by label set."""
         return {name: column.gather(self.samples[positions]) for name, column in self.store.labels.items()}
+
+
+def _first_tasks(labels: RaggedColumn) -> Tensor:
+    """Return the task of each sample's first label, ``(samples,)`` int64; −1 where it has none."""
+    offsets = torch.as_tensor(labels.offsets).long().cpu()
+    tasks = torch.cat([torch.as_tensor(labels.fields["task"]).long().cpu(), torch.tensor([-1])])
+    return torch.where(offsets[1:] > offsets[:-1], tasks[offsets[:-1].clamp(max=len(tasks) - 1)], -1)

@@ -1,4 +1,4 @@
-"""Batches in which an entity (an assay, a target) repeats as little as possible."""
+"""Batches in which an entity (an assay, a target) repeats as little as possible, or in which the samples of a task come together."""
 
 import torch
 from torch import Tensor
@@ -35,3 +35,36 @@ def deal(order: Tensor, entities: Tensor, size: int, *, seed: int) -> Tensor:
     batch = torch.empty_like(by_entity)
     batch[by_entity] = batch_of_turn.repeat(size)
     return torch.cat([filling[torch.argsort(batch, stable=True)], order[len(filling) :]])
+
+
+def deal_episodes(order: Tensor, tasks: Tensor, size: int, *, seed: int) -> Tensor:
+    """Return the samples of an epoch in an order in which those of a task stand together, ``size`` at a time.
+
+    Each task's samples are cut into episodes, the last of them smaller, and the episodes are shuffled. A batch is a stretch of this order:
+    the episode that it begins or ends in may go on in its neighbour.
+
+    Parameters
+    ----------
+    order : Tensor of shape (samples,), int64
+        Samples in random order.
+    tasks : Tensor of shape (all samples,), int64
+        Equal numbers are the same task.
+    size : int
+        Of an episode.
+    seed : int
+
+    Returns
+    -------
+    Tensor of shape (samples,), int64
+        On the CPU.
+    """
+    order, tasks = order.cpu(), tasks.cpu()
+    generator = torch.Generator().manual_seed(seed)
+    by_task = order[torch.argsort(tasks[order], stable=True)]
+    _, counts = tasks[by_task].unique_consecutive(return_counts=True)
+    start_of_task = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+    place = torch.arange(len(by_task)) - start_of_task
+    starts = place % size == 0
+    episode = starts.cumsum(0) - 1
+    turn = torch.randperm(int(starts.sum()), generator=generator)
+    return by_task[torch.argsort(turn[episode], stable=True)]

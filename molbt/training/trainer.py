@@ -199,7 +199,16 @@ def _train(
     state = starting_point(config, columns, samples, hardware, init=init, checkpoint=run.load_checkpoint())
     if state.step:
         logger.info("resuming %s at step %d of %d", run.path, state.step, total_steps)
-    store = SampleStore(state.twin.modalities, columns, samples, seed=trainer.seed, device=device, unique_entities=trainer.unique_entities)
+    store = SampleStore(
+        state.twin.modalities,
+        columns,
+        samples,
+        seed=trainer.seed,
+        device=device,
+        unique_entities=trainer.unique_entities,
+        episodes=trainer.episodes,
+        episode_size=trainer.episode_size,
+    )
     rows = torch.arange(batch_size, device=device).chunk(world_size())[rank()]
     probe_batch = store.probe(trainer.probe_size)
     metrics = MetricsLog(run.path / "metrics.csv", up_to_step=state.step)

@@ -12,7 +12,7 @@ from small_run import DESCRIPTORS, FINGERPRINTS, assert_same_run, model_hash, mo
 from molbt.data.corpus import Corpus, prepare
 from molbt.errors import ConfigError, Interrupted
 from molbt.training.batches import SampleStore
-from molbt.training.dealing import deal
+from molbt.training.dealing import deal, deal_episodes
 from molbt.training.trainer import pretrain
 
 TEXT_VIEW = {"modality": "lsa", "column": "assay", "components": 8}
@@ -49,6 +49,24 @@ def test_no_order_could_repeat_entities_less(n, n_entities, size):
 def test_fewer_samples_than_a_batch_stay_as_they_are():
     order = torch.tensor([2, 0, 1])
     assert torch.equal(deal(order, torch.tensor([0, 0, 0]), 4, seed=0), order)
+
+
+@pytest.mark.parametrize(("n", "n_tasks", "size"), [(1000, 40, 16), (1000, 3, 64), (100, 100, 8), (7, 1, 3)])
+def test_samples_of_a_task_come_together(n, n_tasks, size):
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(1))
+    tasks = random_entities(n, n_tasks)
+    dealt = deal_episodes(order, tasks, size, seed=0)
+    assert sorted(dealt.tolist()) == list(range(n))
+    # Stretches of one task: as many episodes as its samples fill, the rest in one more; two of a task may stand side by side.
+    taken, lengths = tasks[dealt].unique_consecutive(return_counts=True)
+    filled = [-(-int(count) // size) for count in tasks.bincount()]
+    for task, episodes in enumerate(filled):
+        own = lengths[taken == task]
+        assert int(((own + size - 1) // size).sum()) <= episodes
+        assert int((own % size != 0).sum()) <= 1
+    assert len(taken) > n_tasks or size >= n // n_tasks or n_tasks == 1  # episodes of one task are not all in one place
+    assert not torch.equal(dealt, deal_episodes(order, tasks, size, seed=1)) or n_tasks == 1
+    assert not torch.equal(dealt, deal_episodes(order.flip(0), tasks, size, seed=0))  # which samples share an episode is drawn anew
 
 
 def test_random_order_repeats_them_more():

@@ -15,6 +15,7 @@ from molbt.nn.dense_encoder import DenseEncoder
 from molbt.objectives.base import Objective, StepContext, Views
 from molbt.objectives.matching import Matching
 from molbt.objectives.multitask import Multitask
+from molbt.objectives.prototypes import Prototypes
 from molbt.objectives.regression import Regression
 from molbt.training.ranks import average_gradients
 
@@ -25,6 +26,8 @@ OBJECTIVES = {
     "multitask_value": lambda: Multitask(labels="activity", kind="value", views=["a", "b"]),
     "regression": lambda: Regression(source="a", target="b"),
     "matching": lambda: Matching(labels="activity"),
+    "prototypes": lambda: Prototypes(labels="activity"),
+    "prototypes_of_two_views": lambda: Prototypes(labels="activity", views=["a", "b"], support_share=0.3),
 }
 CONTROLS = ("plain_all_reduce", "no_exchange", "local_batch_norm")
 
@@ -109,6 +112,7 @@ def train_wrongly(rank: int, world_size: int, *, name: str, control: str) -> dic
                 "molbt.objectives.multitask",
                 "molbt.objectives.regression",
                 "molbt.objectives.matching",
+                "molbt.objectives.prototypes",
             ):
                 patch.setattr(f"{module}.sum_over_ranks", plain_sum)
         return train(rank, world_size, name=name, control=control)
