@@ -3,7 +3,8 @@
     python benchmarks/fsmol_recipes.py -o runs/recipes --sweep     # λ·d of each twin, 1 to 128, on the validation assays
     python benchmarks/fsmol_recipes.py -o runs/recipes             # three seeds with what was chosen, on the test assays
 
-A cell is a recipe, a λ·d and a seed, in a folder of its own below ``OUTPUT``; finished cells are read, and a stopped one goes on where it was.
+A cell is a recipe, a λ·d and a seed, in a folder of its own below ``OUTPUT``; finished cells are read, and a stopped one goes on where it
+was.
 Twins: ``text`` (active molecules ↔ their assay's text), ``signed`` (also inactives, anti-correlated), ``active`` (two actives of an
 assay), ``active_signed`` (also an active and an inactive). Others: ``prototypes`` (episodes), ``matching``, ``multitask``. Needs FS-Mol in
 ``MOLBT_DATA``.
