@@ -32,7 +32,7 @@ from molbt.evaluation.statistics import paired_differences
 
 METRIC, HEAD = "delta_auprc", "blended_logistic"
 CONTROL = ("counts", HEAD)
-WEIGHTS = (1.0, 4.0, 16.0, 64.0, 128.0)
+WEIGHTS = (1.0, 16.0, 128.0)
 FINGERPRINT = {"modality": "fingerprint", "kinds": ["ecfp4", "atom_pair"], "counts": True, "width": 8192}
 BASE: dict[str, Any] = {
     "encoder": {"embedding_dim": 512, "hidden": [1024], "dropout": 0.3, "input_dropout": 0.1},

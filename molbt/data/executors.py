@@ -10,6 +10,7 @@ Dask's messages are executed by who receives them: use schedulers that you trust
 import importlib.metadata
 import logging
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from contextlib import contextmanager
@@ -22,6 +23,10 @@ LOCAL = "local"
 CONNECT_SECONDS = 20.0
 """How long a scheduler may take to answer, and then its first worker to be there."""
 
+WORKERLESS_SECONDS = 300.0
+"""How long shards may wait without a single worker: a cluster that restarts its machines comes back, one that was shut down does not."""
+
+_LOOK_EVERY = 5.0
 _SCHEMES = {"dask": "tcp", "dask+tls": "tls"}
 _PACKAGES = ("molbt", "rdkit")  # what decides the numbers, beside the model
 
@@ -52,12 +57,15 @@ class ShardExecutor:
         Shards that are submitted at a time: the memory for their values and results is taken here.
     lost : exception types
         What a future raises when its worker died at every attempt.
+    count_workers : callable
+        Returns how many workers there are at this moment.
     """
 
     name: str = LOCAL
     pool: Executor = field(default_factory=_ThisProcess)
     in_flight: int = 1
     lost: tuple[type[BaseException], ...] = ()
+    count_workers: Callable[[], int] = lambda: 1
 
     @property
     def is_local(self) -> bool:
@@ -72,8 +80,8 @@ class ShardExecutor:
         Raises
         ------
         ExecutionError
-            If the scheduler is lost, a worker has another version of molbt or RDKit, or shards kill every worker that does them: these are
-            named, after all others are done.
+            If the scheduler is lost, no worker is there for five minutes, a worker has another version of molbt or RDKit, or shards kill
+            every worker that does them: these are named, after all others are done.
         """
         suspects: dict[str, Values] = {}
         deaths: dict[str, BaseException] = {}
@@ -105,8 +113,7 @@ class ShardExecutor:
                     running[self._submit(function, shard[1])] = shard
                 if not running:
                     return
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
+                for future in self._wait(running):
                     name, values = running.pop(future)
                     try:
                         result = future.result()
@@ -123,6 +130,23 @@ class ShardExecutor:
         finally:
             for future in running:
                 future.cancel()
+
+    def _wait(self, running: Iterable[Future]) -> set[Future]:
+        """Return what is done, as soon as something is; without any worker, not for ever."""
+        waited_since = None
+        while True:
+            done, _ = wait(running, timeout=_LOOK_EVERY, return_when=FIRST_COMPLETED)
+            if done:
+                return done
+            if self.count_workers():
+                waited_since = None
+                continue
+            waited_since = waited_since or time.monotonic()
+            if time.monotonic() - waited_since >= WORKERLESS_SECONDS:
+                raise ExecutionError(
+                    f"{self.name} has had no worker for {WORKERLESS_SECONDS:.0f} s; what is done is kept: start workers, then run the same "
+                    "command again"
+                )
 
     def _submit(self, function: Callable[[Values], Result], values: Values) -> Future:
         if self.is_local:
@@ -165,7 +189,8 @@ def open_executor(name: str = LOCAL) -> Iterator[ShardExecutor]:
         pool = client.get_executor(pure=False)
         try:
             # One shard more than there are threads, so that none waits for this process.
-            yield ShardExecutor(name, pool, sum(workers.values()) + 1, (distributed.scheduler.KilledWorker,))
+            in_flight, lost = sum(workers.values()) + 1, (distributed.scheduler.KilledWorker,)
+            yield ShardExecutor(name, pool, in_flight, lost, lambda: len(client.nthreads()))
         finally:
             pool.shutdown(wait=False)
     finally:

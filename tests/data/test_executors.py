@@ -1,9 +1,11 @@
 import collections
 import importlib.metadata
+import logging
 import os
 import signal
 import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -106,6 +108,21 @@ def test_a_shard_that_kills_every_worker_is_named_after_the_others_are_done(dask
     with open_executor(dask_executor) as executor, pytest.raises(ExecutionError, match="1 shards killed every worker that did them: 5;"):
         collections.deque((found.update([pair]) for pair in executor.map(die_of_five, SHARDS)), maxlen=0)
     assert found == {name: result for name, result in EXPECTED.items() if name != "5"}
+
+
+def test_shards_do_not_wait_for_ever_for_workers_that_are_gone(monkeypatch):
+    monkeypatch.setattr(executors, "WORKERLESS_SECONDS", 1.0)
+    monkeypatch.setattr(executors, "_LOOK_EVERY", 0.2)
+    distributed = pytest.importorskip("distributed")
+    options = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.CRITICAL}
+    with ExitStack() as stack:
+        cluster = stack.enter_context(distributed.LocalCluster(n_workers=1, **options))
+        executor = stack.enter_context(open_executor(cluster.scheduler_address.replace("tcp", "dask")))
+        results = executor.map(pause_and_sum, SHARDS)
+        assert next(results)[0] in EXPECTED
+        cluster.scale(0)
+        with pytest.raises(ExecutionError, match="has had no worker for 1 s; what is done is kept"):
+            list(results)
 
 
 def test_a_worker_of_another_version_is_refused_before_the_work(dask_executor, monkeypatch):
