@@ -55,7 +55,9 @@ class SignedBarlowTwins(Objective):
             check_classes("signed_barlow_twins", self.labels, labels.fields["value"])
             self._labels_checked = True
         n_rows = len(labels.offsets) - 1
-        total = torch.zeros(n_rows, device=labels.offsets.device).index_add(0, labels.row_of_item, 2 * labels.fields["value"] - 1)
+        # In float64: float32 sums over ranks would differ in their last bits from the sum of one process.
+        signs = 2 * labels.fields["value"].double() - 1
+        total = signs.new_zeros(n_rows).index_add(0, labels.row_of_item, signs)
         counts = (labels.offsets[1:] - labels.offsets[:-1]).clamp(min=1)
         weights = balanced(total / counts)
         return over_pairs([self.signed_loss(views.projection(a), views.projection(b), weights) for a, b in context.pairs], context)

@@ -17,6 +17,7 @@ from molbt.objectives.matching import Matching
 from molbt.objectives.multitask import Multitask
 from molbt.objectives.prototypes import Prototypes
 from molbt.objectives.regression import Regression
+from molbt.objectives.signed_barlow_twins import SignedBarlowTwins
 from molbt.training.ranks import average_gradients
 
 PAIRS = [("a", "b")]
@@ -26,6 +27,7 @@ OBJECTIVES = {
     "multitask_value": lambda: Multitask(labels="activity", kind="value", views=["a", "b"]),
     "regression": lambda: Regression(source="a", target="b"),
     "matching": lambda: Matching(labels="activity"),
+    "signed_barlow_twins": lambda: SignedBarlowTwins(labels="activity"),
     "prototypes": lambda: Prototypes(labels="activity"),
     "prototypes_of_two_views": lambda: Prototypes(labels="activity", views=["a", "b"], support_share=0.3),
 }
@@ -113,6 +115,7 @@ def train_wrongly(rank: int, world_size: int, *, name: str, control: str) -> dic
                 "molbt.objectives.regression",
                 "molbt.objectives.matching",
                 "molbt.objectives.prototypes",
+                "molbt.objectives.signed_barlow_twins",
             ):
                 patch.setattr(f"{module}.sum_over_ranks", plain_sum)
         return train(rank, world_size, name=name, control=control)
