@@ -6,8 +6,8 @@
 A cell is a recipe, a λ·d and a seed, in a folder of its own below ``OUTPUT``; finished cells are read, and a stopped one goes on where it
 was.
 Twins: ``text`` (active molecules ↔ their assay's text), ``signed`` (also inactives, anti-correlated), ``active`` (two actives of an
-assay), ``active_signed`` (also an active and an inactive). Others: ``prototypes`` (episodes), ``matching``, ``multitask``. Needs FS-Mol in
-``MOLBT_DATA``.
+assay), ``active_signed`` (also an active and an inactive). Others: ``prototypes`` (episodes), ``matching``, ``multitask``,
+``transfer`` (both, as the preset ``fsmol_profile_transfer``). Needs FS-Mol in ``MOLBT_DATA``.
 """
 
 import argparse
@@ -49,6 +49,7 @@ TWO_MOLECULES: dict[str, Any] = {
     "pairs": [["fingerprint", "partner"]],
     "projector": {"widths": [1024, 512]},
 }
+MULTITASK = {"name": "multitask", "labels": "activity", "views": ["fingerprint"]}
 SPREAD = {"unique_entities": "text"}
 RECIPES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "text": ("actives", WITH_TEXT, {"name": "barlow_twins"}, SPREAD),
@@ -57,7 +58,8 @@ RECIPES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] =
     "active_signed": ("signed_partners", TWO_MOLECULES, {"name": "signed_barlow_twins", "labels": "activity"}, {}),
     "prototypes": ("molecules", WITH_TEXT, {"name": "prototypes", "labels": "activity"}, {"episodes": "activity"}),
     "matching": ("molecules", WITH_TEXT, {"name": "matching", "labels": "activity"}, {}),
-    "multitask": ("molecules", WITH_TEXT, {"name": "multitask", "labels": "activity", "views": ["fingerprint"]}, {}),
+    "multitask": ("molecules", WITH_TEXT, MULTITASK, {}),
+    "transfer": ("molecules", WITH_TEXT, {"name": "matching", "labels": "activity", "beside": [MULTITASK]}, {}),
 }
 """The table, the views, the objective, and what the trainer is told beside ``BASE``."""
 TWINS = ("text", "signed", "active", "active_signed")
@@ -77,7 +79,8 @@ def config_of(recipe: str, seed: int, changes: list[str], weight: float | None =
     """Return the run's configuration; the weight is λ·d of a twin."""
     _, views, objective, trainer = RECIPES[recipe]
     term = {**objective, **({} if weight is None else {"redundancy_weight": weight})}
-    whole = {**BASE, **views, "objectives": [term], "trainer": {**BASE["trainer"], **trainer}}
+    terms = [*term.pop("beside", []), term]
+    whole = {**BASE, **views, "objectives": terms, "trainer": {**BASE["trainer"], **trainer}}
     return RunConfig.from_dict(whole, changes=[*changes, f"trainer.seed={seed}"])
 
 
