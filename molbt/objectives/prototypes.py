@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from molbt.errors import ConfigError
-from molbt.nn.collectives import sum_over_ranks
+from molbt.nn.collectives import gather_rows, rank, rows_per_rank, sum_over_ranks
 from molbt.nn.contrast import in_full_precision
 from molbt.objectives.base import Objective, ObjectiveOutput, StepContext, Twin, Views, check_numbers
 from molbt.objectives.matching import check_classes, check_labels
@@ -56,7 +56,6 @@ class Prototypes(Objective):
     def build(self, twin: Twin, *, pairs: Sequence[tuple[str, str]], n_tasks: Mapping[str, int]) -> None:
         """Check that the label set and the views are there."""
         check_labels("prototypes", self.labels, n_tasks)
-        self._n_tasks = n_tasks[self.labels]
         self._read = self.views or (pairs[0][0],)
         self._width = sum(twin.embedding_dim(view) for view in self._read)
 
@@ -69,24 +68,33 @@ class Prototypes(Objective):
             self._labels_checked = True
         embedding = in_full_precision(torch.cat([views.embedding(view) for view in self._read], dim=1))[rows]
         is_support = (context.draws.select(views.rows).uniform() < self.support_share)[rows]
-        # Each of a task's two classes has a place; places of all ranks are summed, so an episode may lie on several.
-        place = 2 * tasks + (truth > 0.5)
-        counts = sum_over_ranks(torch.zeros(2 * self._n_tasks, device=truth.device).index_add(0, place, is_support.float())).view(-1, 2)
-        is_episode = counts.amin(dim=1) > 0
-        episode = is_episode.cumsum(0) - 1
-        n_episodes = int(is_episode.sum())
-        # Support rows are added to their class's sum; rows of tasks that are no episode fall into a last place that nobody reads.
-        place = torch.where(is_support & is_episode[tasks], 2 * episode[tasks] + (truth > 0.5), 2 * n_episodes)
-        sums = sum_over_ranks(embedding.new_zeros(2 * n_episodes + 1, self._width).index_add(0, place, embedding))
-        means = sums[:-1].view(n_episodes, 2, self._width) / counts[is_episode][:, :, None]
+        # Each class of an episode has a place in tables as long as the batch, so that nothing waits to learn how many episodes there are.
+        # The tables are summed over ranks: an episode may lie on several.
+        number, most = _numbered(tasks)
+        place = 2 * number + (truth > 0.5)
+        support = is_support.to(embedding.dtype)
+        counts = sum_over_ranks(support.new_zeros(2 * most).index_add(0, place, support))
+        sums = sum_over_ranks(embedding.new_zeros(2 * most, self._width).index_add(0, place, embedding * support[:, None]))
+        means = (sums / counts.clamp(min=1)[:, None]).view(most, 2, self._width)
+        is_episode = counts.view(most, 2).amin(dim=1) > 0
 
-        is_query = ~is_support & is_episode[tasks]
-        queries, truth, episode = embedding[is_query], truth[is_query], episode[tasks[is_query]]
-        distances = (queries[:, None] - means[episode]).square().sum(dim=2) / self._width**0.5
+        is_query = (~is_support & is_episode[number]).to(embedding.dtype)
+        distances = (embedding[:, None] - means[number]).square().sum(dim=2) / self._width**0.5
         logits = self.log_scale.exp() * (distances[:, 0] - distances[:, 1])
-        n_queries = sum_over_ranks(truth.new_tensor(float(len(truth))))
-        total = nn.functional.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype), reduction="sum")
-        loss = sum_over_ranks(total) / n_queries.clamp(min=1)
-        right = sum_over_ranks(((logits > 0) == (truth > 0.5)).float().sum())
-        terms = {"loss": loss.detach(), "queries": n_queries, "accuracy": right / n_queries.clamp(min=1)}
-        return ObjectiveOutput(loss, terms | {"episodes": truth.new_tensor(float(n_episodes))})
+        losses = nn.functional.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype), reduction="none")
+        n_queries = sum_over_ranks(is_query.sum())
+        loss = sum_over_ranks((losses * is_query).sum()) / n_queries.clamp(min=1)
+        right = sum_over_ranks((((logits > 0) == (truth > 0.5)) * is_query).sum())
+        terms = {"loss": loss.detach(), "queries": n_queries, "accuracy": (right / n_queries.clamp(min=1)).detach()}
+        return ObjectiveOutput(loss, terms | {"episodes": is_episode.sum().to(embedding.dtype)})
+
+
+def _numbered(tasks: Tensor) -> tuple[Tensor, int]:
+    """Number the tasks of a batch from 0, alike on all ranks: the numbers of this rank's items, and more than there can be."""
+    everywhere = gather_rows(tasks)
+    values, order = everywhere.sort()
+    number = torch.zeros_like(values)
+    number[1:] = (values[1:] != values[:-1]).cumsum(0)
+    numbers = torch.empty_like(number).scatter(0, order, number)
+    start = sum(rows_per_rank(tasks)[: rank()])
+    return numbers[start : start + len(tasks)], max(len(everywhere), 1)
