@@ -40,10 +40,12 @@ def evaluate_benchmark(
     from molbt.evaluation.encoder_features import encoder_features
     from molbt.evaluation.leakage import find_leakage
     from molbt.evaluation.protocol import evaluate
+    from molbt.evaluation.split_differences import FEWEST_SPLITS
     from molbt.evaluation.statistics import values_by_data_set
     from molbt.model.checkpoint import add_results, run_of
     from molbt.report.label_units import headline_metrics, metrics_without_mean, no_mean_caption, share_unit, values_by_task
     from molbt.report.page import write_report
+    from molbt.report.split_table import split_table
     from molbt.report.tables import text_table
 
     with progress(quiet=quiet) as display:
@@ -104,6 +106,10 @@ def evaluate_benchmark(
             shown = published if fraction == 1 else None
             lines.append(text_table(chosen, control, metric, published=shown, label_unit=benchmark.label_unit))
             lines.append(f"* {leakage.sentence()}\n")
+            if over_splits := split_table(chosen, control, metric, benchmark.label_unit):
+                lines.append(f"{over_splits}\n")
+            elif chosen["data_set"].nunique() == 1:
+                lines.append(f"* for an interval over splits of this data set: --split scaffold_random --repeats {FEWEST_SPLITS}\n")
             if 1 < chosen["data_set"].nunique() <= _DATA_SETS_SHOWN:
                 values = values_by_data_set(chosen, metric).round(3).rename_axis(columns=None).reset_index()
                 lines.append(f"{metric} by data set\n{values.to_string(index=False)}\n")

@@ -9,6 +9,7 @@ from molbt.report.comparison import Comparison
 from molbt.report.document import figure
 from molbt.report.figures import MAX_SERIES, drawn_rows, forest_plot, task_plot
 from molbt.report.score_matrix import score_matrix
+from molbt.report.split_table import split_section
 from molbt.report.tables import CROWDED, caption_of, html_table, shown_rows
 from molbt.report.verdict import Contrast, contrasts, protocol_sentence, verdict
 from molbt.report.wording import interval, number
@@ -37,6 +38,7 @@ def table_section(comparisons: Sequence[Comparison], others: Sequence[Comparison
         if len(comparison.rows) > CROWDED:
             yield score_matrix(comparison)
         yield html_table(comparison, label_unit)
+        yield split_section(comparison.results, comparison.control.cell, comparison.metric, label_unit)
         found = contrasts(comparison)
         if found:
             yield f"<h3>The encoder, taken apart</h3>{_contrast_table(found, comparison.decimals)}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from molbt.evaluation.split_differences import split_differences
 from molbt.evaluation.statistics import FEWEST_UNITS
 from molbt.report.comparison import PUBLISHED, Comparison, PairedDifference, Row, feature_parts
 from molbt.report.wording import cell_name, interval, metric_name, number
@@ -47,7 +48,7 @@ def verdict(comparison: Comparison, label_unit: str = "") -> Verdict:
         f"the control {control.name} has {number(control.mean, decimals)}"
     )
     if row.n_paired < FEWEST_UNITS:
-        return Verdict(_headline_of_few(comparison, row), f"{means}; the mean difference is {difference}.")
+        return Verdict(_headline_of_few(comparison, row), f"{means}; the mean difference is {difference}.{_over_splits(comparison, row)}")
     bounds = interval(row.ci_low, row.ci_high, decimals)
     counts = f"it is better on {row.wins} and worse on {row.losses} of {row.n_paired} {comparison.unit}"
     headline = _headline(comparison.benchmark, row.claim, control.name)
@@ -125,6 +126,19 @@ def _headline_of_few(comparison: Comparison, row: Row) -> str:
         "One task" if comparison.control.n_tasks == 1 else f"The encoder and the control have values on one of the {comparison.unit} alone"
     )
     return f"{one}: no interval over tasks exists, so no difference is claimed."
+
+
+def _over_splits(comparison: Comparison, row: Row) -> str:
+    """What the splits of the one data set say, as a sentence; empty where there are too few."""
+    found = split_differences(comparison.results, comparison.control.cell)
+    own = found[(found["features"] == row.features) & (found["head"] == row.head)].to_dict("records")
+    if not own:
+        return ""
+    bounds = interval(own[0]["ci_low"], own[0]["ci_high"], comparison.decimals)
+    return (
+        f" Over {own[0]['n_splits']} random splits of this data set its 95 % interval is {bounds} ({own[0]['claim']}): that is about other "
+        "splits of these molecules, not about other data."
+    )
 
 
 def _verdict_without_encoder(comparison: Comparison) -> Verdict:
