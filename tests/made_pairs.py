@@ -25,6 +25,11 @@ def made_rows(assays: list[str], n: int = 200, first: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def with_unreadable(rows: pd.DataFrame, every: int = 50) -> pd.DataFrame:
+    """The rows with a SMILES that cannot be read in the place of every so many."""
+    return rows.assign(smiles=rows["smiles"].where(rows.index % every != 0, "C1CC"))
+
+
 def made_twin(directory: Path) -> Path:
     """Pretrain a small twin of molecules and texts on the training assays, and return its run."""
     config = small_config(

@@ -15,8 +15,9 @@ from molbt.cli.rows import reasons_of_refusal, warn_if_all_refused
 def explain(
     context: typer.Context,
     table: Annotated[Path, typer.Argument(help="A table of molecules; - is standard input.")],
-    predictor: Annotated[Path, typer.Option("--predictor", help="A directory that molbt fit wrote.")],
+    predictor: Annotated[Path, typer.Option("--predictor", help="A directory of molbt fit, or of molbt calibrate --head lightgbm.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the drawings, the table and the page.")],
+    text: Annotated[str | None, typer.Option("--text", help="Description of an assay, for a predictor of molbt calibrate.")] = None,
     target: Annotated[str | None, typer.Option("--target", help="Which of several targets.")] = None,
     method: Annotated[
         str,
@@ -32,14 +33,34 @@ def explain(
     jobs: Jobs = 1,
     device: Device = "auto",
 ) -> None:
-    """Draw what each atom contributed to a prediction: an SVG per molecule, a table of contributions, and a page with all of it."""
+    """Draw what each atom contributed to a prediction: an SVG per molecule, a table of contributions, and a page with all of it.
+
+    With --text: what molecule, text and their interactions contributed, and the training pairs and assays that share most leaves.
+    """
     from molbt.data.files import check_new_directory, new_directory
     from molbt.data.tables import read_table, require_column
+    from molbt.errors import ConfigError
     from molbt.predict.explain import explain as explain_head
     from molbt.predict.predictor import Predictor
+    from molbt.predict.saved_zero_shot import is_zero_shot
     from molbt.report.explanation_page import share_on_atoms, write_explanations
 
     check_new_directory(output)
+    if is_zero_shot(predictor):
+        if text is None:
+            raise ConfigError(
+                f"expected --text TEXT for {predictor}, which works from descriptions of assays, received none; describe the assay in a "
+                "sentence or two"
+            )
+        if target is not None or method != "auto":
+            raise ConfigError(
+                f"expected neither --target nor --method for {predictor}, which has one score and one way to explain it, received "
+                f"{'--target ' + target if target is not None else '--method ' + method}; leave it out"
+            )
+        _explain_pairs(context, table, predictor, text, output, limit, smiles_column or "smiles", format, jobs, device)
+        return
+    if text is not None:
+        raise ConfigError(f"expected a predictor of molbt calibrate for --text, {predictor} is none; leave --text out for one of molbt fit")
     with progress(quiet=is_quiet(context)) as display:
         loaded = Predictor.load(predictor, n_jobs=jobs, device=device)
         name = loaded.target_named(target)
@@ -68,6 +89,66 @@ def explain(
                 explanation, values, directory, title=f"Explained predictions of {Path(read.source).name}", refused=refused, notes=notes
             )
     warn_if_all_refused(len(reasons), sum(map(bool, reasons)), next(filter(None, reasons), ""))
+    typer.echo("\n".join(notes))
+    for row, reason in refused.items():
+        typer.echo(f"row {row} refused: {reason}")
+    typer.echo(f"{len(values) - len(refused):,} molecules explained, {len(refused):,} refused: {output / 'index.html'}")
+
+
+def _explain_pairs(
+    context: typer.Context,
+    table: Path,
+    predictor: Path,
+    text: str,
+    output: Path,
+    limit: int,
+    column: str,
+    format: str | None,
+    jobs: int,
+    device: str,
+) -> None:
+    """``explain`` for a predictor of ``molbt calibrate`` and one description."""
+    import numpy as np
+
+    from molbt.data.files import new_directory
+    from molbt.data.tables import read_table, require_column
+    from molbt.predict.saved_zero_shot import load_zero_shot
+    from molbt.report.pair_explanation_page import write_pair_explanations
+
+    with progress(quiet=is_quiet(context)) as display:
+        loaded = load_zero_shot(predictor, n_jobs=jobs, device=device)
+        read = read_table(table, format=format)
+        require_column(read.frame.columns, column, read.source, "--smiles-column")
+        values = ["" if row in read.problems else value for row, value in enumerate(read.frame[column].tolist()[:limit])]
+        display("explaining", 0, len(values))
+        explanations = loaded.explain(values, text)
+        display("explaining", len(values), len(values))
+        featurizer = loaded.featurizer.molecules_
+        refused = {row: read.problems.get(row) or reason for row, reason in enumerate(featurizer.reasons_) if reason}
+        nearest = loaded.nearest_assay([text]).iloc[0]
+        notes = [
+            f"Assay: {text}",
+            f"Nearest known assay: {nearest['nearest_assay']} (cosine {nearest['nearest_assay_cosine']:.2f}).",
+            loaded.ranking.line() + ".",
+            "The parts molecule and text are the twin's two embeddings; product, difference and cosine are made of both. With the base "
+            "they add up to the log-odds, which calibration turns into the probability. Shared leaves tell which training pairs the trees "
+            "treat alike, not why.",
+        ]
+        if len(read.frame) > len(values):
+            notes.append(f"The first {len(values):,} of {len(read.frame):,} rows are explained; --limit {len(read.frame)} explains all.")
+        log_odds = np.array([np.nan if found is None else found.log_odds for found in explanations])
+        with new_directory(output) as directory:
+            write_pair_explanations(
+                explanations,
+                values,
+                loaded.sigmoid(log_odds),
+                directory,
+                title=f"Explained predictions of {Path(read.source).name}",
+                refused=refused,
+                notes=notes,
+                policy=featurizer.policy_,
+            )
+    warn_if_all_refused(len(values), len(refused), next(iter(refused.values()), ""))
     typer.echo("\n".join(notes))
     for row, reason in refused.items():
         typer.echo(f"row {row} refused: {reason}")

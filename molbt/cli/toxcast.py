@@ -30,7 +30,7 @@ def evaluate_toxcast(
     from molbt.evaluation.few_shot.protocol import evaluate_few_shot
     from molbt.evaluation.leakage import find_leakage
     from molbt.evaluation.zero_shot.comparison import CONTROLS
-    from molbt.evaluation.zero_shot.training_pairs import TrainingPairs
+    from molbt.predict.training_pairs import TrainingPairs
     from molbt.report.page import write_report
 
     pairs = TrainingPairs.of(benchmark.training_rows(), benchmark.data.texts)

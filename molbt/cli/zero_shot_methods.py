@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from molbt.evaluation.few_shot.training_labels import TrainingLabels
     from molbt.evaluation.zero_shot.kept_scores import KeptScores
-    from molbt.evaluation.zero_shot.training_pairs import TrainingPairs
+    from molbt.predict.training_pairs import TrainingPairs
 
 METHODS_HELP = "frequent_hitters, lightgbm_pairs, lightgbm_twin, lookup, retrieval or twin"  # written out: a test compares
 
@@ -88,7 +88,7 @@ def zero_shot_part(
     from molbt.errors import ConfigError
     from molbt.evaluation.zero_shot.kept_scores import KeptScores
     from molbt.evaluation.zero_shot.training import Training
-    from molbt.evaluation.zero_shot.training_pairs import MAX_PAIRS
+    from molbt.predict.training_pairs import MAX_PAIRS
 
     training = Training(pairs, run=model, max_pairs=options.max_pairs or MAX_PAIRS, random_state=random_state, n_jobs=jobs)
     names = options.methods if options.methods is not None else registry.available("zero_shot_methods")
@@ -161,7 +161,7 @@ def fs_mol_parts(
         The usable rows of the training part, numbered as ``TrainingLabels.rows`` are.
     """
     from molbt.data.assay_texts import assay_texts
-    from molbt.evaluation.zero_shot.training_pairs import TrainingPairs
+    from molbt.predict.training_pairs import TrainingPairs
 
     path = options.texts or directory / "task_text.jsonl.gz"
     if options.methods is None and options.texts is None and not path.is_file():

@@ -1,9 +1,9 @@
-"""The files of a saved zero-shot predictor: ``zero_shot.json``, its calibration, and a copy of the twin."""
+"""The files of a saved zero-shot predictor: ``zero_shot.json``, its calibration, its trees, and a copy of the twin."""
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,13 +16,17 @@ from molbt.pair_featurizer import PairFeaturizer
 from molbt.predict.applicability import Applicability, ApplicabilityDescription
 from molbt.predict.assay_calibration import Sigmoid
 from molbt.predict.calibration import Calibration, CalibrationDescription
+from molbt.predict.ranking_quality import RankingQuality
+from molbt.predict.saved_boosted_pairs import read_boosted, write_boosted
 from molbt.predict.saved_heads import Sha256
 from molbt.predict.saved_predictor import check_model, copy_model
-from molbt.predict.zero_shot import RankingQuality, ZeroShotPredictor
+from molbt.predict.zero_shot import ZeroShotPredictor
 
 FORMAT = "molbt.zero_shot"
-FORMAT_VERSION = 1
-FILE = "zero_shot.json"
+FORMAT_VERSIONS = (1, 2)
+"""Those that are read; the last one is written. The first has no trees."""
+
+FILE, _BOOSTED = "zero_shot.json", "boosted"
 _REMEDY = "copy it again or make the predictor anew: molbt calibrate"
 
 
@@ -40,6 +44,7 @@ class _Description(BaseModel):
     calibration: CalibrationDescription
     texts: list[str]
     applicability: ApplicabilityDescription | None = None
+    boosted: dict[str, Any] | None = None
     model_sha256: dict[str, Sha256]
 
 
@@ -61,7 +66,7 @@ def save_zero_shot(predictor: ZeroShotPredictor, directory: str | Path) -> Path:
     with new_directory(directory) as temporary:
         content = {
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": FORMAT_VERSIONS[-1],
             "molbt": __version__,
             "slope": predictor.sigmoid.slope,
             "intercept": predictor.sigmoid.intercept,
@@ -69,6 +74,7 @@ def save_zero_shot(predictor: ZeroShotPredictor, directory: str | Path) -> Path:
             "calibration": predictor.calibration.save(temporary),
             "texts": list(predictor.texts),
             "applicability": predictor.applicability.save(temporary) if predictor.applicability else None,
+            "boosted": _write_boosted(predictor, temporary),
             "model_sha256": copy_model(predictor.featurizer.molecules_, temporary / "model"),
         }
         with atomic_write(temporary / FILE) as file:
@@ -92,14 +98,22 @@ def load_zero_shot(directory: str | Path, *, n_jobs: int = 1, device: str = "aut
         known = _Description.model_validate_json(json.dumps(content))
     except ValidationError as error:
         raise CheckpointError(describe_problems(error, where=str(directory / FILE))) from error
-    if (known.format, known.format_version) != (FORMAT, FORMAT_VERSION):
-        raise CheckpointError(f"{directory / FILE} is not of format {FORMAT} {FORMAT_VERSION}; {_REMEDY}")
+    if known.format != FORMAT or known.format_version not in FORMAT_VERSIONS or (known.format_version == 1 and known.boosted is not None):
+        raise CheckpointError(f"{directory / FILE} is not of format {FORMAT} {' or '.join(map(str, FORMAT_VERSIONS))}; {_REMEDY}")
     check_model(directory / "model", known.model_sha256)
     featurizer = PairFeaturizer(directory / "model", on_invalid="nan", n_jobs=n_jobs, device=device).fit()
     calibration = Calibration.load(content["calibration"], directory)
     applicability = Applicability.load(content["applicability"], directory) if known.applicability else None
     sigmoid = Sigmoid(known.slope, known.intercept)
-    return ZeroShotPredictor(featurizer, sigmoid, calibration, known.ranking, tuple(known.texts), applicability)
+    boosted = None if known.boosted is None else read_boosted(known.boosted, featurizer, directory / _BOOSTED, n_jobs=n_jobs)
+    return ZeroShotPredictor(featurizer, sigmoid, calibration, known.ranking, tuple(known.texts), applicability, boosted)
+
+
+def _write_boosted(predictor: ZeroShotPredictor, directory: Path) -> dict[str, Any] | None:
+    if predictor.boosted is None:
+        return None
+    (directory / _BOOSTED).mkdir()
+    return write_boosted(predictor.boosted, predictor.featurizer, directory / _BOOSTED)
 
 
 def _digest(content: dict) -> str:

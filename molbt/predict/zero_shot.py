@@ -1,4 +1,5 @@
-"""Predictions for an assay without a single label, from its description: a twin's scores, calibrated on assays that it did not see."""
+"""Predictions for an assay without a single label, from its description: scores of a twin, or of LightGBM on its embeddings, calibrated
+on assays that neither saw."""
 
 import logging
 from collections.abc import Sequence
@@ -8,83 +9,35 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
-from scipy.stats import t as student
-from sklearn.metrics import roc_auc_score
 
 from molbt.data.rows import text_of
 from molbt.data.seen_texts import load_seen_texts, text_key
-from molbt.errors import ConfigError, DataError, ShapeError
+from molbt.errors import ConfigError
 from molbt.model.checkpoint import find_model
 from molbt.pair_featurizer import PairFeaturizer
 from molbt.predict.applicability import Applicability
 from molbt.predict.assay_calibration import Sigmoid, assay_folds, fit_sigmoid, held_out_probabilities
+from molbt.predict.boosted_pairs import BoostedPairs
 from molbt.predict.calibration import Calibration, calibrated
 from molbt.predict.features import FeatureSet, feature_builders
+from molbt.predict.held_out_scores import boosted_scorer, check_assays, held_out_scores, twin_scorer
 from molbt.predict.out_of_fold import OutOfFold
+from molbt.predict.pair_block import pair_features
+from molbt.predict.pair_explanation import PairExplanation, explain_pairs
+from molbt.predict.ranking_quality import RankingQuality, ranking_of
+from molbt.predict.training_pairs import labelled_pairs
+from molbt.predict.zero_shot_heads import check_head, fit_boosted
 
 MOST_MOLECULES = 20_000
 """Molecules that the nearest one is looked for among: a thousand predictions take some seconds."""
 
-FEWEST_ASSAYS = 5
-"""With fewer held-out assays neither a calibration nor its coverage would mean anything."""
-
 logger = logging.getLogger(__name__)
-
-
-class RankingQuality(BaseModel):
-    """How well scores rank the molecules of held-out assays: means over assays, with 95 % intervals over assays.
-
-    Attributes
-    ----------
-    n_assays : int
-        Held-out assays with both classes.
-    roc_auc, roc_auc_interval
-        Of the scores with each assay's own description.
-    text_ignored : float
-        Of the same molecules' mean score over all held-out descriptions: what a frequent hitter gets whatever the assay. It is the control.
-    gain, gain_interval
-        The mean paired difference of the two.
-    n_descriptions, n_seen : int
-        The held-out assays' descriptions, and those of them that pretraining had; None where the model does not tell.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-    n_assays: int
-    roc_auc: float
-    roc_auc_interval: tuple[float, float]
-    text_ignored: float
-    gain: float
-    gain_interval: tuple[float, float]
-    n_descriptions: int | None = None
-    n_seen: int | None = None
-
-    def line(self) -> str:
-        """Return it in words."""
-        low, high = self.gain_interval
-        told = "the text tells something" if low > 0 else "the text costs" if high < 0 else "no gain from the text is shown"
-        if self.text_ignored < 0.5:  # beaten by a constant: a difference to it would pass for a gain
-            told = "without the text these scores are worse than chance, so the difference claims nothing"
-        return (
-            f"ROC AUC on {self.n_assays} held-out assays {self.roc_auc:.3f} ({self.roc_auc_interval[0]:.3f} to "
-            f"{self.roc_auc_interval[1]:.3f}), with the text ignored {self.text_ignored:.3f}; difference {self.gain:+.3f} ({low:+.3f} to "
-            f"{high:+.3f}): {told}"
-        )
-
-    def warning(self) -> str:
-        """Return what the pretraining saw of these assays, or ``""`` where that is nothing, or not known."""
-        if not self.n_seen:
-            return ""
-        return (
-            f"{self.n_seen} of the {self.n_descriptions} descriptions were in the model's pretraining: what was found on them is no "
-            "evidence for new assays; calibrate on others"
-        )
 
 
 @dataclass(frozen=True, eq=False)
 class ZeroShotPredictor:
-    """A twin of molecules and texts with a calibration; make it with ``ZeroShotPredictor.calibrate``.
+    """A twin of molecules and texts, perhaps with trees on its embeddings, and a calibration; make it with
+    ``ZeroShotPredictor.calibrate``.
 
     Parameters
     ----------
@@ -98,6 +51,8 @@ class ZeroShotPredictor:
         Descriptions of the assays that ``nearest_assay`` is looked for among: those of the training, or of the calibration.
     applicability : Applicability, optional
         Molecules of the same table, at most ``MOST_MOLECULES``.
+    boosted : BoostedPairs, optional
+        What scores instead of the twin itself.
     """
 
     featurizer: PairFeaturizer
@@ -106,6 +61,7 @@ class ZeroShotPredictor:
     ranking: RankingQuality
     texts: tuple[str, ...]
     applicability: Applicability | None = None
+    boosted: BoostedPairs | None = None
 
     @classmethod
     def calibrate(
@@ -115,7 +71,10 @@ class ZeroShotPredictor:
         texts: Sequence[Any],
         labels: Sequence[float] | np.ndarray,
         *,
-        training: tuple[Sequence[Any], Sequence[Any]] | None = None,
+        head: str = "twin",
+        training: tuple[Sequence[Any], ...] | None = None,
+        max_pairs: int | None = None,
+        random_state: int | None = None,
         n_jobs: int = 1,
         device: str = "auto",
     ) -> Self:
@@ -129,46 +88,85 @@ class ZeroShotPredictor:
             A run or model directory that pairs molecules with texts.
         smiles, texts, labels : sequences of n
             One row per measurement; equal texts are one assay. Labels are 0 and 1; NaN has no say.
-        training : (smiles, texts), optional
+        head : {"twin", "lightgbm"}
+            Where scores come from: the twin itself, or LightGBM on its frozen embeddings, which learns from the training pairs.
+        training : (smiles, texts) or, for the head lightgbm, (smiles, texts, labels), optional
             What the model was pretrained on: predictions then name the nearest of these molecules and assays, and otherwise the nearest of
-            the calibration.
+            the calibration. LightGBM needs them; none of their assays may be among those of the calibration.
+        max_pairs, random_state : int, optional
+            Of the head lightgbm: so many of the labelled training pairs (200,000) are drawn by this seed (0), which also seeds the trees.
 
         Raises
         ------
         DataError
-            If a label is neither 0 nor 1, or fewer than five assays have both.
+            If a label is neither 0 nor 1, fewer than five assays have both, or an assay is in both tables of the head lightgbm.
         ShapeError
             If the sequences differ in length.
         ConfigError, CheckpointError
-            As ``PairFeaturizer.fit`` does.
+            As ``PairFeaturizer.fit`` does; ConfigError also if the head is unknown, has no training pairs to learn from, or does not use
+            what is given.
         """
-        truth = np.asarray(labels, dtype=np.float64)
-        if not len(smiles) == len(texts) == len(truth):
-            raise ShapeError(f"expected as many texts and labels as SMILES, received {len(smiles)}, {len(texts)} and {len(truth)}")
-        odd = truth[np.isfinite(truth) & ~np.isin(truth, (0.0, 1.0))]
-        if len(odd):
-            raise DataError(f"expected the labels 0 and 1, received {odd[0]:g}; cut values into classes first (molbt fit --active-above)")
+        check_head(head, training, max_pairs=max_pairs, random_state=random_state)
+        pairs = labelled_pairs(smiles, texts, labels)
+        check_assays(pairs["text"], pairs["label"])  # before the work
         featurizer = PairFeaturizer(model, on_invalid="nan", n_jobs=n_jobs, device=device).fit()
-        table, distinct = _scored(featurizer, smiles, texts, truth)
+        boosted = None
+        if head == "lightgbm" and training is not None:
+            boosted = fit_boosted(
+                featurizer, training, pairs["text"].unique().tolist(), max_pairs=max_pairs, random_state=random_state or 0
+            )
+        scorer = twin_scorer(featurizer) if boosted is None else boosted_scorer(featurizer, boosted)
+        table, distinct = held_out_scores(pairs, scorer)
         sigmoid = fit_sigmoid(table)
         fold = assay_folds(table["assay"].to_numpy(), len(distinct))
         seen = load_seen_texts(find_model(model))
         told = {} if seen is None else {"n_descriptions": len(distinct), "n_seen": int(np.isin(_keys(distinct), seen).sum())}
         held_out = held_out_probabilities(table, fold)
         calibration = calibrated(OutOfFold(held_out, fold), table["label"].to_numpy(), "classification", how="cross")
-        known_smiles, known_texts = (smiles, distinct) if training is None else training
+        known_smiles, known_texts = (smiles, distinct) if training is None else training[:2]
         return cls(
             featurizer,
             sigmoid,
             calibration,
-            _ranking(table).model_copy(update=told),
+            ranking_of(table).model_copy(update=told),
             tuple(dict.fromkeys(text for text in map(text_of, known_texts) if text.strip())),
             _applicability(known_smiles, featurizer),
+            boosted,
         )
 
     def score(self, smiles: Sequence[Any], texts: Sequence[Any]) -> np.ndarray:
         """Return the probability of activity of each molecule in each assay: ``(molecules, texts)`` float64, NaN where one is refused."""
-        return self.sigmoid(self.featurizer.score(smiles, texts))
+        if self.boosted is None:
+            return self.sigmoid(self.featurizer.score(smiles, texts))
+        embedded = self.featurizer.embed_molecules(smiles)[0]
+        return self.sigmoid(self.boosted.score(embedded, self.featurizer.embed_texts(texts)[0]))
+
+    def explain(self, smiles: Sequence[Any], text: str, *, n: int = 5) -> list[PairExplanation | None]:
+        """Return what the prediction of each molecule for an assay rests on, in order; None where the molecule is refused.
+
+        Parameters
+        ----------
+        smiles : sequence of str
+        text : str
+        n : int
+            Training pairs and assays to return for each molecule.
+
+        Raises
+        ------
+        ConfigError
+            If the predictor has no trees, or the text cannot be used.
+        """
+        if self.boosted is None:
+            raise ConfigError(
+                "expected a predictor with the head lightgbm, received one with the head twin, whose score has no parts to show; make one "
+                "with molbt calibrate --head lightgbm --training TRAIN"
+            )
+        embedded, reasons = self.featurizer.embed_texts([text])
+        if reasons[0]:
+            raise ConfigError(f"expected a description of an assay, received {text!r} ({reasons[0]}); give a sentence or two")
+        molecules = self.featurizer.embed_molecules(smiles)[0]
+        places = np.arange(len(molecules))
+        return explain_pairs(self.boosted, pair_features(molecules, embedded, places, np.zeros_like(places)), n=n)
 
     def predict_table(self, smiles: Sequence[Any], text: str, *, confidence: float = 0.9, nearest: bool | None = None) -> pd.DataFrame:
         """Return predictions for one assay, one row per molecule, in order.
@@ -247,49 +245,6 @@ def _counts(smiles: Sequence[str], featurizer: PairFeaturizer) -> FeatureSet:
 
 def _keys(texts: Sequence[str]) -> np.ndarray:
     return np.array([text_key(text) for text in texts], dtype=np.uint64)
-
-
-def _scored(featurizer: PairFeaturizer, smiles: Sequence[Any], texts: Sequence[Any], labels: np.ndarray) -> tuple[pd.DataFrame, list[str]]:
-    """Return the usable rows of assays with both classes (``assay``, ``score``, ``blind``, ``label``), and the texts of those assays."""
-    frame = pd.DataFrame({"smiles": [text_of(value) for value in smiles], "text": [text_of(value) for value in texts], "label": labels})
-    frame = frame.dropna(subset="label")
-    molecules, texts_found = frame["smiles"].drop_duplicates().tolist(), frame["text"].drop_duplicates().tolist()
-    matrix = featurizer.score(molecules, texts_found)
-    row, column = pd.Index(molecules).get_indexer(frame["smiles"]), pd.Index(texts_found).get_indexer(frame["text"])
-    known = np.isfinite(matrix)
-    blind = np.where(known, matrix, 0).sum(axis=1, dtype=np.float64) / np.maximum(known.sum(axis=1), 1)
-    frame = frame.assign(score=matrix[row, column].astype(np.float64), blind=blind[row])
-    frame = frame[np.isfinite(frame["score"])]
-    both = frame.groupby("text")["label"].nunique()
-    distinct = [text for text in texts_found if both.get(text, 0) == 2]
-    if len(distinct) < FEWEST_ASSAYS:
-        raise DataError(
-            f"expected {FEWEST_ASSAYS} or more assays with actives and inactives to calibrate on, received {len(distinct)} of "
-            f"{len(texts_found)} texts; add measured pairs of other assays"
-        )
-    frame = frame[frame["text"].isin(distinct)]
-    return frame.assign(assay=pd.Index(distinct).get_indexer(frame["text"])).reset_index(drop=True), distinct
-
-
-def _ranking(table: pd.DataFrame) -> RankingQuality:
-    values = np.array(
-        [(roc_auc_score(rows["label"], rows["score"]), roc_auc_score(rows["label"], rows["blind"])) for _, rows in table.groupby("assay")]
-    )
-    gain = values[:, 0] - values[:, 1]
-    return RankingQuality(
-        n_assays=len(values),
-        roc_auc=float(values[:, 0].mean()),
-        roc_auc_interval=_interval(values[:, 0]),
-        text_ignored=float(values[:, 1].mean()),
-        gain=float(gain.mean()),
-        gain_interval=_interval(gain),
-    )
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of a mean by Student's t."""
-    half = float(student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return float(values.mean()) - half, float(values.mean()) + half
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ def write_explanations(
         *(f"<p>{escape(note)}</p>" for note in notes),
         f'<div class="molecules">{"".join(figures)}</div>',
         *([_blocks(explanation)] if explanation.additive and molecules else []),
-        *([_refusals(refused)] if refused else []),
+        *([refusals(refused)] if refused else []),
     ]
     with atomic_write(directory / PAGE) as file:
         file.write(html_document(title, sections, style=_GRID).encode())
@@ -100,6 +100,6 @@ def _blocks(explanation: Explanation) -> str:
     )
 
 
-def _refusals(refused: Mapping[int, str]) -> str:
+def refusals(refused: Mapping[int, str]) -> str:
     body = "".join(f"<tr><td>{row}</td><td>{escape(reason)}</td></tr>" for row, reason in refused.items())
     return f"<h2>Refused rows</h2><table><thead><tr><th>row</th><th>reason</th></tr></thead><tbody>{body}</tbody></table>"

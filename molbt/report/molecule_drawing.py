@@ -1,4 +1,4 @@
-"""A molecule drawn with what its atoms contributed, as SVG: the same bytes from the same numbers, and nothing to fetch."""
+"""A molecule drawn as SVG, plain or with what its atoms contributed: the same bytes from the same numbers, and nothing to fetch."""
 
 from collections.abc import Sequence
 from html import escape
@@ -41,23 +41,15 @@ def draw_contributions(mol: Mol, contributions: np.ndarray, caption: Sequence[st
     full = float(largest or np.abs(values).max() or 1.0)
     # Discs instead of RDKit's contour map, whose sum of Gaussians shows the spacing of atoms as much as their numbers.
     atoms = list(range(len(values)))
-    drawer = rdMolDraw2D.MolDraw2DSVG(_WIDTH, _PICTURE)
-    options: Any = drawer.drawOptions()
-    options.useBWAtomPalette()
-    options.highlightBondWidthMultiplier = 1
-    options.padding = 0.08
-    options.includeMetadata = False
-    flat = rdMolDraw2D.PrepareMolForDrawing(mol, kekulize=True, addChiralHs=True)
-    drawer.DrawMolecule(
-        flat,
+    picture = _drawn(
+        mol,
+        _WIDTH,
+        _PICTURE,
         highlightAtoms=atoms,
         highlightAtomColors={atom: _color(values[atom] / full) for atom in atoms},
         highlightAtomRadii=dict.fromkeys(atoms, 0.42),
         highlightBonds=[],
     )
-    drawer.FinishDrawing()
-    picture = drawer.GetDrawingText()
-    picture = picture[picture.index("<svg") :]
     height = _PICTURE + _LINE * (len(caption) + 3)
     lines = "".join(
         f'<text x="{_WIDTH / 2:g}" y="{_PICTURE + _LINE * (i + 2.9):g}" text-anchor="middle" font-size="13" fill="{INK}" {_FONT}>'
@@ -68,6 +60,24 @@ def draw_contributions(mol: Mol, contributions: np.ndarray, caption: Sequence[st
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}">\n'
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>\n{picture}{_scale(full)}{lines}</svg>\n'
     )
+
+
+def draw_molecule(mol: Mol, width: int, height: int) -> str:
+    """Return an SVG element of a molecule with at least one atom, on white, so many pixels large."""
+    return _drawn(mol, width, height)
+
+
+def _drawn(mol: Mol, width: int, height: int, **highlights: Any) -> str:
+    drawer = rdMolDraw2D.MolDraw2DSVG(width, height)
+    options: Any = drawer.drawOptions()
+    options.useBWAtomPalette()
+    options.highlightBondWidthMultiplier = 1
+    options.padding = 0.08
+    options.includeMetadata = False
+    drawer.DrawMolecule(rdMolDraw2D.PrepareMolForDrawing(mol, kekulize=True, addChiralHs=True), **highlights)
+    drawer.FinishDrawing()
+    picture: str = drawer.GetDrawingText()
+    return picture[picture.index("<svg") :]
 
 
 def _scale(full: float) -> str:

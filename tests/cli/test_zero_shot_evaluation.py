@@ -16,7 +16,7 @@ from molbt.evaluation.few_shot.regimes import training_sets
 from molbt.evaluation.few_shot.strata import STRATA
 from molbt.evaluation.few_shot.training_labels import TrainingLabels
 from molbt.evaluation.zero_shot.methods.lightgbm_pairs import LightgbmPairs
-from molbt.evaluation.zero_shot.training_pairs import TrainingPairs
+from molbt.predict.training_pairs import TrainingPairs
 
 QUICK = ["--methods", "frequent_hitters,lightgbm_pairs,retrieval"]
 

@@ -10,15 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from made_pairs import HELD_OUT, TEXTS, TRAINING, made_rows, made_twin
 from small_run import DESCRIPTORS, FINGERPRINTS, nci_smiles, small_config, small_corpus
 
 from molbt import Predictor
 from molbt.data.corpus import Corpus, read_quarantine
 from molbt.data.seen_molecules import SeenMolecules
+from molbt.data.seen_texts import load_seen_texts
 from molbt.evaluation.benchmarks.base import RESULT_COLUMNS
 from molbt.evaluation.results_file import ResultsFile
 from molbt.featurizer import MoleculeFeaturizer
 from molbt.predict.saved_predictor import _digest
+from molbt.predict.saved_zero_shot import load_zero_shot, save_zero_shot
+from molbt.predict.zero_shot import ZeroShotPredictor
 from molbt.report.run_record import read_run
 from molbt.training.trainer import pretrain
 
@@ -31,7 +35,7 @@ SETTINGS: dict[str, dict[str, object]] = {"shared": {"seed": 0}, "features": {},
 
 
 def make(place: Path) -> Path:
-    """Write a corpus, a run that still has to write its model, a model, two predictors and results."""
+    """Write a corpus, a run that still has to write its model, a model, two predictors, one for texts, and results."""
     small_corpus(place / "corpus", n=80)
     pretrain(place / "corpus", place / "run", config=CONFIG)
     shutil.copytree(place / "run" / "model", place / "model")
@@ -40,6 +44,9 @@ def make(place: Path) -> Path:
     lightgbm = {"head_parameters": {"n_trees": 3, "num_leaves": 4}, "features": "counts+embedding", "model": place / "model"}
     Predictor(head="lightgbm", calibration=0.3, **lightgbm).fit(SMILES, y).save(place / "lightgbm")
     Predictor(head="ridge", features="counts", calibration=None, applicability=False).fit(SMILES[:30], y[:30]).save(place / "ridge")
+    pairs, training = ([made_rows(names, n=20)[name] for name in ("smiles", "text", "label")] for names in (HELD_OUT, TRAINING))
+    twin = made_twin(place / "twin")
+    save_zero_shot(ZeroShotPredictor.calibrate(twin, *pairs, head="lightgbm", training=tuple(training)), place / "zero_shot")
     (place / "results").mkdir()
     with ResultsFile.open(place / "results" / "results.csv", SETTINGS) as results:
         results.append([row()])
@@ -81,6 +88,14 @@ def use_predictor(directory: Path) -> None:
     SeenMolecules.load(directory / "model")
 
 
+def use_zero_shot(directory: Path) -> None:
+    loaded = load_zero_shot(directory)
+    loaded.predict_table(["CCO", "c1ccccc1"], TEXTS[HELD_OUT[0]])
+    loaded.explain(["CCO", "c1ccccc1"], TEXTS[HELD_OUT[0]])
+    SeenMolecules.load(directory / "model")
+    load_seen_texts(directory / "model")
+
+
 def use_results(directory: Path) -> None:
     with ResultsFile.open(directory / "results.csv", SETTINGS) as results:
         results.rows(CELL, ["rmse"])
@@ -93,6 +108,7 @@ USES: dict[str, Callable[[Path], None]] = {
     "run": use_run,
     "lightgbm": use_predictor,
     "ridge": use_predictor,
+    "zero_shot": use_zero_shot,
     "results": use_results,
 }
 
@@ -123,6 +139,8 @@ def sealed(directory: Path) -> None:
         path.with_suffix(".sha256").write_text(f"{_sha256(path)}  {path.name}\n")
     if (directory / "predictor.json").is_file():
         _seal_predictor(directory)
+    elif (directory / "zero_shot.json").is_file():
+        _seal_zero_shot(directory)
     elif (directory / "config.json").is_file() and (config := _read(directory / "config.json")) is not None:
         (directory / "config.json").write_text(json.dumps(config | {"sha256": _sha256(directory / "model.safetensors")}))
 
@@ -143,6 +161,21 @@ def _seal_predictor(directory: Path) -> None:
                 part["sha256"].update({name: _sha256(below / name) for name in part["sha256"]})
         content.pop("sha256")
         (directory / "predictor.json").write_text(json.dumps(content | {"sha256": _digest(content)}))
+    except (KeyError, TypeError, AttributeError, OSError):
+        return  # what it is now cannot be sealed
+
+
+def _seal_zero_shot(directory: Path) -> None:
+    content = _read(directory / "zero_shot.json")
+    try:
+        sealed(directory / "model")
+        content["model_sha256"] = {name: _sha256(directory / "model" / name) for name in content["model_sha256"]}
+        content["calibration"]["sha256"] = _sha256(directory / "calibration.json")
+        below = directory / "boosted"
+        for part, place in ((content["applicability"], directory), (content["boosted"], below), (content["boosted"]["head"], below)):
+            part["sha256"] = {name: _sha256(place / name) for name in part["sha256"]}
+        content.pop("sha256")
+        (directory / "zero_shot.json").write_text(json.dumps(content | {"sha256": _digest(content)}))
     except (KeyError, TypeError, AttributeError, OSError):
         return  # what it is now cannot be sealed
 

@@ -10,11 +10,11 @@ from scipy import sparse
 from molbt.data.molecules import ParsePolicy
 from molbt.errors import ConfigError
 from molbt.evaluation.zero_shot.text_features import TextFeatures
-from molbt.evaluation.zero_shot.training_pairs import MAX_PAIRS, TrainingPairs
 from molbt.modalities.descriptors import Descriptors
 from molbt.modalities.fingerprint import Fingerprint
 from molbt.pair_featurizer import PairFeaturizer
 from molbt.predict.features import FeatureSet, input_matrices
+from molbt.predict.training_pairs import MAX_PAIRS, TrainingPairs
 
 COUNT_WIDTH = 2_048
 """Columns that ECFP4 counts are folded into: so few that trees on pairs come across the text between them."""

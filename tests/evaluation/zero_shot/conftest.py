@@ -6,7 +6,7 @@ import pytest
 from made_pairs import TEXTS, TRAINING, made_rows, made_twin
 
 from molbt.evaluation.zero_shot.training import Training
-from molbt.evaluation.zero_shot.training_pairs import TrainingPairs
+from molbt.predict.training_pairs import TrainingPairs
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from made_pairs import TEXTS, TRAINING, made_rows
 from molbt.evaluation.zero_shot.kept_scores import KeptScores
 from molbt.evaluation.zero_shot.methods.base import ZeroShotMethod
 from molbt.evaluation.zero_shot.training import Training
-from molbt.evaluation.zero_shot.training_pairs import TrainingPairs
+from molbt.predict.training_pairs import TrainingPairs
 
 
 class Counting(ZeroShotMethod):

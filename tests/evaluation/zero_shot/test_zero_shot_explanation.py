@@ -8,6 +8,7 @@ from scipy.special import logit
 from molbt.errors import InvalidMoleculeError
 from molbt.evaluation.zero_shot.explanation import explain_pair
 from molbt.evaluation.zero_shot.methods.lightgbm_pairs import LightgbmPairs
+from molbt.evaluation.zero_shot.methods.lightgbm_twin import LightgbmTwin
 from molbt.evaluation.zero_shot.training import COUNT_WIDTH, DESCRIPTORS
 
 
@@ -64,3 +65,10 @@ def test_shares_are_those_of_single_trees(method):
 def test_a_refused_molecule_is_not_explained(method):
     with pytest.raises(InvalidMoleculeError, match="C1CC"):
         explain_pair(method, "C1CC", TEXTS[HELD_OUT[0]])
+
+
+def test_trees_on_a_twin_are_explained_by_its_parts(training):
+    method = LightgbmTwin(training).fit()
+    found = explain_pair(method, "CCO", TEXTS[HELD_OUT[0]])
+    assert list(found.blocks) == ["molecule", "text", "product", "difference", "cosine", "base"]
+    assert found.log_odds == pytest.approx(logit(method.score(["CCO"], TEXTS[HELD_OUT[0]])[0]), abs=1e-6)

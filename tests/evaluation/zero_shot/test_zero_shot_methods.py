@@ -14,9 +14,9 @@ from molbt.errors import ConfigError
 from molbt.evaluation.zero_shot.methods.lookup import Lookup
 from molbt.evaluation.zero_shot.methods.retrieval import Retrieval
 from molbt.evaluation.zero_shot.methods.twin import TwinScore
-from molbt.evaluation.zero_shot.pair_block import INTERACTIONS, PairBlock
 from molbt.evaluation.zero_shot.training import Training
-from molbt.evaluation.zero_shot.training_pairs import TrainingPairs
+from molbt.predict.boosted_pairs import BoostedPairs
+from molbt.predict.training_pairs import TrainingPairs
 
 NAMES = registry.available("zero_shot_methods")
 READS_TEXT = [name for name in NAMES if name not in ("frequent_hitters", "lookup")]
@@ -104,15 +104,9 @@ def test_retrieval_is_its_formula(training):
     np.testing.assert_allclose(Retrieval(training).fit().score(NEW[:6], text), expected, rtol=1e-4)
 
 
-def test_features_of_pairs_are_those_of_the_featurizer(run):
-    pairs = pd.DataFrame({"smiles": NEW[:6], "text": [TEXTS[name] for name in HELD_OUT[:3]] * 2})
-    featurizer = PairFeaturizer(run, interactions=INTERACTIONS).fit()
-    molecules, texts = featurizer.embed_molecules(NEW[:6])[0], featurizer.embed_texts(pairs["text"][:3])[0]
-    block = PairBlock(molecules, texts, np.arange(6), np.array([0, 1, 2, 0, 1, 2]))
-    expected = featurizer.transform(pairs)
-    assert block.shape == expected.shape
-    np.testing.assert_allclose(block.read(), expected, atol=1e-6)
-    np.testing.assert_allclose(block[np.array([4, 2])].read(1, 2), expected[[2]], atol=1e-6)
+def test_the_trees_of_a_saved_predictor_are_those_that_are_evaluated(training, fitted):
+    found = BoostedPairs.fit(training.twin, training.sample).head.booster_
+    assert found.model_to_string() == fitted["lightgbm_twin"].head_.booster_.model_to_string()
 
 
 def test_methods_on_a_twin_need_one(training):

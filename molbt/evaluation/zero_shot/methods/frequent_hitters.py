@@ -5,9 +5,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from molbt.evaluation.zero_shot.methods._pair_boosting import PARAMETERS, pair_boosting
 from molbt.evaluation.zero_shot.methods.base import ZeroShotMethod
 from molbt.evaluation.zero_shot.training import DESCRIPTORS
+from molbt.predict.pair_boosting import PARAMETERS, pair_boosting
 
 
 class FrequentHitters(ZeroShotMethod):

@@ -1,15 +1,17 @@
 """LightGBM on molecules and texts side by side, without any pretraining: the control of every claim about a twin."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from molbt.evaluation.zero_shot.methods._pair_boosting import PARAMETERS, pair_boosting
 from molbt.evaluation.zero_shot.methods.base import ZeroShotMethod
 from molbt.evaluation.zero_shot.text_features import COMPONENTS
 from molbt.evaluation.zero_shot.training import DESCRIPTORS
+from molbt.predict.boosted_pairs import BoostedPairs, leaves_of
 from molbt.predict.features import FeatureSet
+from molbt.predict.pair_boosting import PARAMETERS, pair_boosting
 
 
 class LightgbmPairs(ZeroShotMethod):
@@ -38,6 +40,12 @@ class LightgbmPairs(ZeroShotMethod):
         """Return the features of molecules in one described assay."""
         texts = self.training.texts.coordinates([text])
         return _beside(self.training.molecules(smiles), np.repeat(texts, len(smiles), axis=0))
+
+    @cached_property
+    def boosted(self) -> BoostedPairs:
+        """The fitted trees and the leaves of the sample's pairs: what explains a prediction."""
+        sample = self.training.sample
+        return BoostedPairs(self.head_, sample, leaves_of(self.head_, self.training_features(np.arange(len(sample)))))
 
     @classmethod
     def parameters(cls) -> dict[str, Any]:

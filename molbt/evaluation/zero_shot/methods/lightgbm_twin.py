@@ -1,16 +1,16 @@
 """LightGBM on the embeddings of a twin of molecules and texts: the design of TwinBooster."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from molbt.evaluation.zero_shot.methods._pair_boosting import PARAMETERS, pair_boosting
 from molbt.evaluation.zero_shot.methods.base import ZeroShotMethod
-from molbt.evaluation.zero_shot.pair_block import INTERACTIONS, PairBlock
+from molbt.predict.boosted_pairs import BoostedPairs, leaves_of
 from molbt.predict.features import FeatureSet
-
-_COLUMN_FRACTION = 0.1  # all columns are dense: a tenth of them is as many numbers as the others' third
+from molbt.predict.pair_block import INTERACTIONS, pair_features
+from molbt.predict.pair_boosting import EMBEDDINGS, PARAMETERS, pair_boosting
 
 
 class LightgbmTwin(ZeroShotMethod):
@@ -27,21 +27,30 @@ class LightgbmTwin(ZeroShotMethod):
     needs_run: ClassVar[bool] = True
 
     def fit(self) -> Self:
-        sample, training = self.training.sample, self.training
-        self.head_ = pair_boosting(random_state=training.random_state, n_jobs=training.n_jobs, column_fraction=_COLUMN_FRACTION)
-        self.head_.fit(_pairs(*training.sample_embeddings, sample.molecule, sample.assay), sample.label)
+        training = self.training
+        self.head_ = pair_boosting(random_state=training.random_state, n_jobs=training.n_jobs, **EMBEDDINGS)
+        self.head_.fit(self._training_features, training.sample.label)
         return self
 
     def score(self, smiles: Sequence[str], text: str) -> np.ndarray:
+        return self.head_.predict(self.pair_features(smiles, text))
+
+    def pair_features(self, smiles: Sequence[str], text: str) -> FeatureSet:
+        """Return the features of molecules in one described assay."""
         twin = self.training.twin
         molecules, texts = twin.embed_molecules(smiles)[0], twin.embed_texts([text])[0]
-        return self.head_.predict(_pairs(molecules, texts, np.arange(len(smiles)), np.zeros(len(smiles), dtype=np.int64)))
+        return pair_features(molecules, texts, np.arange(len(smiles)), np.zeros(len(smiles), dtype=np.int64))
+
+    @cached_property
+    def boosted(self) -> BoostedPairs:
+        """The fitted trees and the leaves of the sample's pairs: what explains a prediction."""
+        return BoostedPairs(self.head_, self.training.sample, leaves_of(self.head_, self._training_features))
+
+    @property
+    def _training_features(self) -> FeatureSet:
+        sample = self.training.sample
+        return pair_features(*self.training.sample_embeddings, sample.molecule, sample.assay)
 
     @classmethod
     def parameters(cls) -> dict[str, Any]:
-        return {**PARAMETERS, "column_fraction": _COLUMN_FRACTION, "interactions": list(INTERACTIONS)}
-
-
-def _pairs(molecules: np.ndarray, texts: np.ndarray, molecule: np.ndarray, text: np.ndarray) -> FeatureSet:
-    valid = np.isfinite(molecules).all(axis=1)[molecule] & np.isfinite(texts).all(axis=1)[text]
-    return FeatureSet("twin embeddings", {"pairs": PairBlock(molecules, texts, molecule, text)}, valid)
+        return {**PARAMETERS, **EMBEDDINGS, "interactions": list(INTERACTIONS)}

@@ -3,6 +3,7 @@
 import numpy as np
 
 from molbt.pair_featurizer import interactions_of
+from molbt.predict.features import FeatureSet
 from molbt.predict.stored_block import StoredBlock
 
 INTERACTIONS = ("product", "difference", "cosine")
@@ -23,11 +24,18 @@ class PairBlock(StoredBlock):
         self._molecules, self._texts = molecules, texts
         self._molecule, self._text = molecule, text
         self._interactions = INTERACTIONS if molecules.shape[1] == texts.shape[1] else ()
-        self._width = interactions_of(molecules[:1], texts[:1], self._interactions).shape[1]
+        self._width = sum(self.part_widths.values())
 
     @property
     def shape(self) -> tuple[int, int]:
         return len(self._molecule), self._width
+
+    @property
+    def part_widths(self) -> dict[str, int]:
+        """Number of columns of ``molecule``, ``text`` and each interaction, in their order."""
+        width = self._molecules.shape[1]
+        of_interactions = {name: 1 if name == "cosine" else width for name in self._interactions}
+        return {"molecule": width, "text": self._texts.shape[1], **of_interactions}
 
     def __len__(self) -> int:
         return len(self._molecule)
@@ -39,3 +47,9 @@ class PairBlock(StoredBlock):
         """Return the rows from ``start`` to ``stop``: ``(rows, width)`` float32."""
         molecules, texts = self._molecules[self._molecule[start:stop]], self._texts[self._text[start:stop]]
         return interactions_of(molecules, texts, self._interactions)
+
+
+def pair_features(molecules: np.ndarray, texts: np.ndarray, molecule: np.ndarray, text: np.ndarray) -> FeatureSet:
+    """Return a ``PairBlock`` as features; a pair is valid where neither embedding is NaN. Parameters are those of ``PairBlock``."""
+    valid = np.isfinite(molecules).all(axis=1)[molecule] & np.isfinite(texts).all(axis=1)[text]
+    return FeatureSet("twin embeddings", {"pairs": PairBlock(molecules, texts, molecule, text)}, valid)

@@ -1,13 +1,12 @@
-"""Training pairs hold what the rows say, and texts become numbers."""
+"""Training pairs hold what the rows say."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from made_pairs import TEXTS, TRAINING, made_rows
 
-from molbt.errors import DataError
-from molbt.evaluation.zero_shot.text_features import TextFeatures
-from molbt.evaluation.zero_shot.training_pairs import TrainingPairs
+from molbt.errors import DataError, ShapeError
+from molbt.predict.training_pairs import TrainingPairs, labelled_pairs
 
 ROWS = made_rows(TRAINING, n=30)
 
@@ -53,16 +52,22 @@ def test_rows_without_both_classes_or_texts_are_refused():
             TrainingPairs.of(rows, texts)
 
 
-def test_texts_are_tf_idf_and_its_leading_directions():
-    texts = ["inhibition of CYP3A4", "inhibition of 5-HT2A", "activation of CYP3A4", "binding to 5-HT2A"]
-    features = TextFeatures([*texts, texts[0]], components=2)
-    weights = features.weights(texts).toarray()
-    # Terms in two of the four distinct texts: inhibition, of, "inhibition of", "of cyp3a4", cyp3a4, 5-ht2a. Words of three are in "of".
-    documents = {"inhibition": 2, "of": 3, "inhibition of": 2, "cyp3a4": 2, "of cyp3a4": 2}
-    idf = np.array([np.log(5 / (1 + n)) + 1 for n in documents.values()])
-    np.testing.assert_allclose(np.sort(weights[0][weights[0] > 0]), np.sort(idf / np.linalg.norm(idf)), rtol=1e-5)
-    _, _, directions = np.linalg.svd(weights)
-    np.testing.assert_allclose(np.abs(features.coordinates(texts)), np.abs(weights @ directions[:2].T), atol=1e-4)
-    assert not features.weights(["zebra"]).nnz
-    with pytest.raises(DataError, match="share words"):
-        TextFeatures(["one", "two"])
+def test_a_table_of_texts_has_an_assay_for_each_text():
+    found = TrainingPairs.of_texts(["C", "CC", "C", None, "CN"], ["a", " ", "b", "a", "b"], [1, 1, float("nan"), 0, 0])
+    assert (found.assays, found.texts) == (["a", "b"], ["a", "b"])
+    assert table_of(found)[["smiles", "task", "label"]].to_numpy().tolist() == [["C", "a", 1], ["", "a", 0], ["CN", "b", 0]]
+
+
+def test_chosen_pairs_keep_their_order_and_only_what_they_need():
+    pairs = TrainingPairs.of(ROWS, TEXTS)
+    found = pairs.chosen(np.array([70, 3, 4]))
+    pd.testing.assert_frame_equal(table_of(found), table_of(pairs).iloc[[70, 3, 4]].reset_index(drop=True))
+    assert (len(found.smiles), len(found.assays)) == (3, 2)
+
+
+def test_labels_are_0_and_1_one_for_each_pair():
+    for odd in (2.0, float("inf")):
+        with pytest.raises(DataError, match="labels 0 and 1, received"):
+            labelled_pairs(["C", "C"], ["a", "b"], [1.0, odd])
+    with pytest.raises(ShapeError, match="2, 1 and 2"):
+        labelled_pairs(["C", "C"], ["a"], [1.0, 0.0])

@@ -1,15 +1,17 @@
-"""Measured pairs of molecules and described assays that zero-shot methods learn from, each molecule and each text held once."""
+"""Measured pairs of molecules and described assays to learn from, each molecule and each text held once."""
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
-from molbt.errors import DataError
+from molbt.data.rows import text_of
+from molbt.errors import DataError, ShapeError
 
 MAX_PAIRS = 200_000
 """Most pairs that a method learns from which holds features of each pair."""
@@ -73,6 +75,26 @@ class TrainingPairs:
             rows["label"].to_numpy(np.float32),
         )
 
+    @classmethod
+    def of_texts(cls, smiles: Sequence[Any], texts: Sequence[Any], labels: Sequence[float] | np.ndarray) -> Self:
+        """Return the labelled rows of a table of pairs, equal texts being one assay; rows without a text are left out.
+
+        Parameters
+        ----------
+        smiles, texts, labels : sequences of n
+            Labels are 0, 1 or NaN.
+
+        Raises
+        ------
+        DataError
+            As in ``of``, or if a label is neither 0 nor 1.
+        ShapeError
+            If the sequences differ in length.
+        """
+        rows = labelled_pairs(smiles, texts, labels)
+        rows = rows[rows["text"].str.strip() != ""].rename(columns={"text": "task"})
+        return cls.of(rows, {text: text for text in rows["task"].unique()})
+
     def __len__(self) -> int:
         return len(self.label)
 
@@ -80,16 +102,19 @@ class TrainingPairs:
         """Return at most ``n`` pairs drawn at random, in their order, with the molecules and assays that are among them."""
         if len(self) <= n:
             return self
-        chosen = np.sort(np.random.default_rng([_STREAM, random_state]).permutation(len(self))[:n])
-        molecules, molecule = np.unique(self.molecule[chosen], return_inverse=True)
-        assays, assay = np.unique(self.assay[chosen], return_inverse=True)
+        return self.chosen(np.sort(np.random.default_rng([_STREAM, random_state]).permutation(len(self))[:n]))
+
+    def chosen(self, index: np.ndarray) -> "TrainingPairs":
+        """Return the pairs at ``index`` (integers), in that order, with the molecules and assays that are among them."""
+        molecules, molecule = np.unique(self.molecule[index], return_inverse=True)
+        assays, assay = np.unique(self.assay[index], return_inverse=True)
         return TrainingPairs(
             [self.smiles[place] for place in molecules.tolist()],
             [self.assays[place] for place in assays.tolist()],
             [self.texts[place] for place in assays.tolist()],
             molecule.astype(np.int32),
             assay.astype(np.int32),
-            self.label[chosen],
+            self.label[index],
         )
 
     @cached_property
@@ -99,3 +124,23 @@ class TrainingPairs:
         for array in (self.molecule, self.assay, self.label):
             digest.update(array.tobytes())
         return digest.hexdigest()
+
+
+def labelled_pairs(smiles: Sequence[Any], texts: Sequence[Any], labels: Sequence[float] | np.ndarray) -> pd.DataFrame:
+    """Return ``smiles``, ``text`` (both str) and ``label`` (float64) of the rows that have a label.
+
+    Raises
+    ------
+    DataError
+        If a label is neither 0 nor 1.
+    ShapeError
+        If the sequences differ in length.
+    """
+    truth = np.asarray(labels, dtype=np.float64)
+    if not len(smiles) == len(texts) == len(truth):
+        raise ShapeError(f"expected as many texts and labels as SMILES, received {len(smiles)}, {len(texts)} and {len(truth)}")
+    odd = truth[~np.isnan(truth) & ~np.isin(truth, (0.0, 1.0))]
+    if len(odd):
+        raise DataError(f"expected the labels 0 and 1, received {odd[0]:g}; cut values into classes first (molbt fit --active-above)")
+    frame = pd.DataFrame({"smiles": [text_of(value) for value in smiles], "text": [text_of(value) for value in texts], "label": truth})
+    return frame.dropna(subset="label")

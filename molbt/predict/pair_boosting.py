@@ -13,6 +13,9 @@ PARAMETERS: dict[str, Any] = {
     "bin_rows": 20_000,
 }
 
+EMBEDDINGS = {"column_fraction": 0.1}
+"""What differs on embeddings: all columns are dense, so that a tenth of them is as many numbers as the others' third."""
+
 
 def pair_boosting(*, random_state: int, n_jobs: int, **changes: Any) -> LightGBM:
     """Return the unfitted head that all methods on pairs share, so that they differ in little but their features."""
