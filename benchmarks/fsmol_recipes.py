@@ -84,10 +84,11 @@ def config_of(recipe: str, seed: int, changes: list[str], weight: float | None =
     return RunConfig.from_dict(whole, changes=[*changes, f"trainer.seed={seed}"])
 
 
-def corpus_of(recipe: str, output: Path, data: FSMolData, jobs: int) -> Corpus:
+def corpus_of(recipe: str, output: Path, data: FSMolData, jobs: int, variant: str, exclude: list[Path]) -> Corpus:
     """Return the recipe's corpus, prepared once."""
     table = RECIPES[recipe][0]
-    return prepare(table_of(table, data), config_of(recipe, 0, []), directory=output / f"corpus-{table}", n_jobs=jobs)
+    directory = output / f"corpus{variant}-{table}"
+    return prepare(table_of(table, data), config_of(recipe, 0, []), directory=directory, exclude=exclude, n_jobs=jobs)
 
 
 def run_cell(corpus: Corpus, directory: Path, config: RunConfig, benchmark: FSMol, jobs: int) -> pd.DataFrame:
@@ -137,10 +138,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sweep-steps", type=int, default=400)
     parser.add_argument("--set", action="append", default=[], dest="changes", help="trainer.max_steps=1200")
+    parser.add_argument(
+        "--exclude", type=Path, action="append", default=[], help="molecules not to train on: evaluate fsmol --regime clean"
+    )
+    parser.add_argument("--variant", default="", help="part of the folders' names, for runs with other settings beside these")
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    output, jobs, folder = arguments.output, arguments.jobs, data_dir(None)
+    output, jobs, variant, folder = arguments.output, arguments.jobs, arguments.variant, data_dir(None)
     chosen = arguments.recipes.split(",") if arguments.recipes else list(RECIPES)
     sizes = [int(size) for size in arguments.support.split(",")]
     data = FSMolData(folder / "fs-mol")
@@ -150,10 +155,10 @@ def main() -> None:
     if arguments.sweep:
         benchmark = FSMol(folder, part="valid", support=sizes, draws=arguments.draws)
         for recipe in [name for name in chosen if name in TWINS]:
-            corpus, swept = corpus_of(recipe, output, data, jobs), {}
+            corpus, swept = corpus_of(recipe, output, data, jobs, variant, arguments.exclude), {}
             for weight in WEIGHTS:
                 config = config_of(recipe, 0, [*arguments.changes, f"trainer.max_steps={arguments.sweep_steps}"], weight)
-                cell = run_cell(corpus, output / f"sweep-{recipe}-{weight:g}", config, benchmark, jobs)
+                cell = run_cell(corpus, output / f"sweep{variant}-{recipe}-{weight:g}", config, benchmark, jobs)
                 means = cell.groupby(["features", "benchmark"])["value"].mean()
                 swept[weight] = float(means["embedding"].mean())
                 logging.info("%s λ·d %g: %s, rank %.0f", recipe, weight, means.round(4).to_dict(), cell["rank"].iloc[0])
@@ -164,17 +169,17 @@ def main() -> None:
     benchmark, results = FSMol(folder, part="test", support=sizes, draws=arguments.draws), []
     for seed in range(arguments.seeds):
         for recipe in chosen:
-            corpus = corpus_of(recipe, output, data, jobs)
+            corpus = corpus_of(recipe, output, data, jobs, variant, arguments.exclude)
             config = config_of(recipe, seed, arguments.changes, choices.get(recipe))
-            directory = output / f"cell-{recipe}-{seed}"
+            directory = output / f"cell{variant}-{recipe}-{seed}"
             cell = run_cell(corpus, directory, config, benchmark, jobs)
             results.append(cell.assign(recipe=recipe, seed=seed))
             if not any((each["recipe"] == "controls").any() for each in results):
                 names = ["counts", "untrained", "counts+untrained"]
-                controls = evaluated(directory / "run", output / "controls", benchmark, names, jobs)
+                controls = evaluated(directory / "run", output / f"controls{variant}", benchmark, names, jobs)
                 results.append(controls.assign(recipe="controls", seed=0, rank=float("nan"), loss=float("nan")))
             table = pd.concat(results)
-            table.to_csv(output / "recipes.csv", index=False)
+            table.to_csv(output / f"recipes{variant}.csv", index=False)
             print(report(table).to_string(index=False), flush=True)
 
 
