@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import importlib.metadata
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from molbt.data.files import cache_directory, exclusive_lock, new_directory
 from molbt.data.molecules import ParsePolicy
 from molbt.data.samples import read_drawn_molecules
 from molbt.data.sources import embedded_molecules
-from molbt.evaluation.controls import PrincipalComponents
+from molbt.evaluation.principal_components import PrincipalComponents
 from molbt.featurizer import MoleculeFeaturizer
 from molbt.model.checkpoint import find_model, from_pretrained, read_config, save_pretrained
 from molbt.model.twin_model import TwinModel, reset_randomly
@@ -84,7 +86,7 @@ def encoder_features(
         for name, path in (("untrained", untrained), ("embedding", found))
     }
     learned: dict[str, Embed] = {
-        "pca": _principal_components(twin, featurizers["embedding"].views_, layer, sample, policy, random_state),
+        "pca": _principal_components(twin, featurizers["embedding"].views_, layer, sample, policy, random_state, hashes["pca"]),
         **{name: featurizer.transform for name, featurizer in featurizers.items()},
     }
     return EncoderFeatures(learned, hashes, policy, notes, sample)
@@ -104,18 +106,31 @@ def _pretraining_sample(model: Path) -> tuple[list[str], list[str]]:
 
 
 def _principal_components(
-    twin: TwinModel, views: Sequence[str], layer: str, sample: Sequence[str], policy: ParsePolicy, random_state: int
+    twin: TwinModel, views: Sequence[str], layer: str, sample: Sequence[str], policy: ParsePolicy, random_state: int, identity: str
 ) -> Embed:
     """Return the components of each molecular encoder's inputs, side by side, as wide as the encoders' outputs.
 
-    They are fitted at the first call: it takes a minute or two, and not every table shows them.
+    They are fitted at the first call, since not every table shows them, and kept in the cache directory: it takes a minute or two.
     """
 
     @functools.cache
     def fitted() -> list[PrincipalComponents]:
-        widths = {view: twin.encoder_of(view).output_dims[layer] for view in views}
-        unfitted = [PrincipalComponents(twin.modalities[view], widths[view], policy=policy, random_state=random_state) for view in views]
-        return [components.fit(sample) for components in unfitted]
+        return [_fitted_or_kept(view) for view in views]
+
+    def _fitted_or_kept(view: str) -> PrincipalComponents:
+        width = twin.encoder_of(view).output_dims[layer]
+        components = PrincipalComponents(twin.modalities[view], width, policy=policy, random_state=random_state)
+        versions = [importlib.metadata.version(package) for package in ("molbt", "rdkit", "scikit-learn")]
+        key = hashlib.sha256("\n".join([identity, view, str(random_state), *versions]).encode()).hexdigest()
+        folder = cache_directory() / "components"
+        folder.mkdir(parents=True, exist_ok=True)
+        with exclusive_lock(folder / "lock"):
+            if (folder / key).is_dir():
+                return components.load(folder / key)
+            components.fit(sample)
+            with new_directory(folder / key) as directory:
+                components.save(directory)
+        return components
 
     def transform(smiles: Sequence[str]) -> np.ndarray:
         return np.concatenate([components(smiles) for components in fitted()], axis=1)

@@ -1,5 +1,6 @@
 """Bring the blocks of a feature set to comparable sizes, with numbers learned from training rows only."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Self
 
@@ -9,6 +10,7 @@ from molbt.predict.features import Block, FeatureSet
 
 # Beyond this many standard deviations a value says "extreme" and no more; one odd descriptor must not rule a linear head or a kernel.
 _LARGEST_Z = 10.0
+_STATISTICS = ("median", "mean", "deviation")
 
 
 class BlockScaler:
@@ -34,6 +36,23 @@ class BlockScaler:
             deviation[deviation <= 1e-12 * np.maximum(np.abs(mean), 1.0)] = np.inf
             self._statistics[name] = median, mean, deviation
         return self
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what was learned, by ``block.statistic``; ``from_arrays`` takes it."""
+        found = {f"{name}.occurring": columns for name, columns in self._occurring.items()}
+        for name, statistics in self._statistics.items():
+            found |= {f"{name}.{kind}": array for kind, array in zip(_STATISTICS, statistics, strict=True)}
+        return found
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Return the scaler whose ``arrays`` these are."""
+        scaler = cls()
+        named = [key.rsplit(".", 1) for key in arrays]
+        scaler._occurring = {name: arrays[f"{name}.{kind}"] for name, kind in named if kind == "occurring"}
+        dense = dict.fromkeys(name for name, kind in named if kind in _STATISTICS)
+        scaler._statistics = {name: (arrays[f"{name}.median"], arrays[f"{name}.mean"], arrays[f"{name}.deviation"]) for name in dense}
+        return scaler
 
     def transform(self, features: FeatureSet) -> FeatureSet:
         """Return the scaled blocks, float32; no number is missing in a valid row."""

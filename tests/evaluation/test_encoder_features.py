@@ -10,6 +10,7 @@ from sklearn.decomposition import TruncatedSVD
 from molbt.data.molecules import ParsePolicy
 from molbt.errors import ConfigError
 from molbt.evaluation.encoder_features import encoder_features
+from molbt.evaluation.principal_components import PrincipalComponents
 from molbt.modalities.fingerprint import Fingerprint
 
 SMILES = ["CCO", "c1ccccc1O", "not a molecule", "CC(=O)Nc1ccc(O)cc1"]
@@ -61,3 +62,12 @@ def test_an_earlier_layer_has_controls_of_its_own_width_and_another_identity(tin
     assert set(hidden.identities.values()).isdisjoint(embedding.identities.values())
     with pytest.raises(ConfigError, match="hidden_1"):
         encoder_features(tiny_run, tmp_path / "c", layer="hidden_7")
+
+
+def test_components_are_fitted_once_for_an_encoder(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MOLBT_CACHE", str(tmp_path / "cache"))
+    first = encoder_features(tiny_run, tmp_path / "a").learned["pca"](SMILES)
+    monkeypatch.setattr(PrincipalComponents, "fit", lambda self, smiles: pytest.fail("fitted again"))
+    np.testing.assert_array_equal(encoder_features(tiny_run, tmp_path / "b").learned["pca"](SMILES), first)
+    with pytest.raises(pytest.fail.Exception):  # another seed is another decomposition
+        encoder_features(tiny_run, tmp_path / "c", random_state=1).learned["pca"](SMILES)
