@@ -38,6 +38,7 @@ def directory(path: Path) -> str:
         path = find_model(path) if str(path) in shipped_models() else path
     for name, describe in (
         ("predictor.json", _predictor),
+        ("zero_shot.json", _zero_shot),
         ("run.json", _run),
         ("config.json", _model),
         ("manifest.json", _corpus),
@@ -49,8 +50,8 @@ def directory(path: Path) -> str:
             except (LookupError, TypeError, ValueError, AttributeError) as error:  # whatever else it holds
                 raise DataError(f"{path / name} was not written by this version of molbt ({error!r}); make it again") from error
     raise DataError(
-        f"expected a run, model, corpus or predictor at {path}, found none of their files; name a directory that molbt pretrain, prepare "
-        "or fit wrote"
+        f"expected a run, model, corpus or predictor at {path}, found none of their files; name a directory that molbt pretrain, prepare, "
+        "fit or calibrate wrote"
     )
 
 
@@ -62,6 +63,18 @@ def course_in_words(epochs: int) -> str:
 def bound_in_words(n_train: int, parameters: Mapping[str, Any]) -> str:
     """Return, in parentheses, that a head learned from as many rows as it takes; "" where it learned from all."""
     return " (its max_rows: drawn at random, all rows of a rare class among them)" if parameters.get("max_rows") == n_train else ""
+
+
+def blend_in_words(weights: Mapping[str, float], losses: Mapping[str, float], task_type: str) -> str:
+    """Return what the head ``auto`` consists of: its members with their weights and held-out losses, those that weigh most first."""
+    if len(weights) == 1:
+        return f"auto is made of {next(iter(weights))} alone"
+    if not losses:
+        return f"auto is made of {', '.join(weights)} in equal parts: there was nothing to weigh them by"
+    loss = "RMSE" if task_type == "regression" else "root Brier score"
+    heaviest = sorted(weights, key=weights.__getitem__, reverse=True)
+    members = ", ".join(f"{name} {100 * weights[name]:.0f} % ({losses[name]:.4f})" for name in heaviest)
+    return f"auto is made of {members}; together {losses['auto']:.4f} (held-out {loss})"
 
 
 def _run(path: Path, content: dict[str, Any]) -> list[str]:
@@ -108,6 +121,7 @@ def _predictor(path: Path, content: dict[str, Any]) -> list[str]:
         lines += [
             f"{name}: {head['task_type']}{unit} with head {head['name']} on {content['features']}, "
             f"{head['counts']['n_train']:,} training rows{bound_in_words(head['counts']['n_train'], head['parameters'])}",
+            *_blend(target),
             *([f"{name}: {_listed(labels[name])}"] if name in labels else []),
             *_calibration(target),
             *(f"{name}: {metric} in {len(values)} random folds, {of}: {_mean(values)}" for of, values in folds.get(name, {}).items()),
@@ -116,6 +130,27 @@ def _predictor(path: Path, content: dict[str, Any]) -> list[str]:
     lines += [course_in_words(finetuning["epochs"])] if "epochs" in finetuning else []
     lines += [f"policy of labels: {_listed(policy)}"] if policy else []
     return [*lines, *(f"{name}: {_in_words(value)}" for name, value in facts.items())]
+
+
+def _blend(target: dict[str, Any]) -> list[str]:
+    head = target["head"]
+    weights = {name: member["weight"] for name, member in head.get("members", {}).items()}
+    return [f"{target['name']}: {blend_in_words(weights, head['losses'], head['task_type'])}"] if weights else []
+
+
+def _zero_shot(path: Path, content: dict[str, Any]) -> list[str]:
+    from molbt.predict.calibration import CalibrationDescription
+    from molbt.predict.ranking_quality import RankingQuality
+
+    ranking = RankingQuality.model_validate(content["ranking"], strict=False)  # intervals are tuples
+    calibration = CalibrationDescription.model_validate(content["calibration"])
+    by_rows = ["its coverage was counted over rows, which says little of new assays: make it anew with molbt calibrate"]
+    head = "head lightgbm" if content.get("boosted") else "head twin"
+    return [
+        f"predictor for assays without labels: {path}, {head}",
+        *filter(None, (ranking.line(), ranking.twin_line(), ranking.warning())),
+        *(calibration.lines("classification") if calibration.n_assays is not None else by_rows),
+    ]
 
 
 def _calibration(target: dict[str, Any]) -> list[str]:

@@ -35,7 +35,7 @@ def evaluate_benchmark(
     from molbt.data.files import atomic_write
     from molbt.evaluation.bounded_training import bounded_training
     from molbt.evaluation.controls import CONTROL, control_features
-    from molbt.evaluation.coverage import measure_coverage
+    from molbt.evaluation.coverage import NOT_COUNTED, measure_coverage
     from molbt.evaluation.embedding_map import embedding_map
     from molbt.evaluation.encoder_features import encoder_features
     from molbt.evaluation.leakage import find_leakage
@@ -71,6 +71,8 @@ def evaluate_benchmark(
             progress=display.line,
         )
         covered = measure_coverage(benchmark, random_state=random_state, n_jobs=jobs) if coverage else None
+    if not_counted := covered is not None and covered.empty:
+        covered = None
     if covered is not None:
         with atomic_write(output / "coverage.csv") as file:
             covered.to_csv(file, index=False)
@@ -82,6 +84,8 @@ def evaluate_benchmark(
     notes = [*(features.notes if features else []), *benchmark.notes(), *bounded_training(results)]
     if layer != "embedding":
         notes = [*notes, f"The features called embedding, and their controls, are the encoder's output {layer}."]
+    if not_counted:
+        notes = [*notes, NOT_COUNTED]
     report = write_report(
         output / "report.html",
         title=f"{benchmark.name}: {model or 'controls'}",

@@ -1,7 +1,7 @@
 """The command ``explain``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,9 @@ from molbt.cli.app import app
 from molbt.cli.options import Device, Format, Jobs, SmilesColumn, is_quiet
 from molbt.cli.progress import progress
 from molbt.cli.rows import reasons_of_refusal, warn_if_all_refused
+
+if TYPE_CHECKING:
+    from molbt.predict.zero_shot import ZeroShotPredictor
 
 
 @app.command()
@@ -42,11 +45,13 @@ def explain(
     from molbt.errors import ConfigError
     from molbt.predict.explain import explain as explain_head
     from molbt.predict.predictor import Predictor
-    from molbt.predict.saved_zero_shot import is_zero_shot
+    from molbt.predict.saved_zero_shot import is_zero_shot, load_zero_shot
     from molbt.report.explanation_page import share_on_atoms, write_explanations
 
     check_new_directory(output)
     if is_zero_shot(predictor):
+        paired = load_zero_shot(predictor, n_jobs=jobs, device=device)
+        paired.explainable()
         if text is None:
             raise ConfigError(
                 f"expected --text TEXT for {predictor}, which works from descriptions of assays, received none; describe the assay in a "
@@ -57,7 +62,7 @@ def explain(
                 f"expected neither --target nor --method for {predictor}, which has one score and one way to explain it, received "
                 f"{'--target ' + target if target is not None else '--method ' + method}; leave it out"
             )
-        _explain_pairs(context, table, predictor, text, output, limit, smiles_column or "smiles", format, jobs, device)
+        _explain_pairs(context, table, paired, text, output, limit, smiles_column or "smiles", format)
         return
     if text is not None:
         raise ConfigError(f"expected a predictor of molbt calibrate for --text, {predictor} is none; leave --text out for one of molbt fit")
@@ -98,25 +103,21 @@ def explain(
 def _explain_pairs(
     context: typer.Context,
     table: Path,
-    predictor: Path,
+    loaded: "ZeroShotPredictor",
     text: str,
     output: Path,
     limit: int,
     column: str,
     format: str | None,
-    jobs: int,
-    device: str,
 ) -> None:
     """``explain`` for a predictor of ``molbt calibrate`` and one description."""
     import numpy as np
 
     from molbt.data.files import new_directory
     from molbt.data.tables import read_table, require_column
-    from molbt.predict.saved_zero_shot import load_zero_shot
     from molbt.report.pair_explanation_page import write_pair_explanations
 
     with progress(quiet=is_quiet(context)) as display:
-        loaded = load_zero_shot(predictor, n_jobs=jobs, device=device)
         read = read_table(table, format=format)
         require_column(read.frame.columns, column, read.source, "--smiles-column")
         values = ["" if row in read.problems else value for row, value in enumerate(read.frame[column].tolist()[:limit])]

@@ -102,5 +102,6 @@ def _told(predictor: "ZeroShotPredictor") -> list[str]:
     if predictor.boosted is not None:
         head, pairs = predictor.boosted.head, predictor.boosted.pairs
         refused = f"; {head.n_refused_:,} cannot be used" if head.n_refused_ else ""
-        lines.insert(0, f"LightGBM learned from {head.n_train_:,} pairs of {len(pairs.assays):,} assays{refused}")
+        lines = [f"LightGBM learned from {head.n_train_:,} pairs of {len(pairs.assays):,} assays{refused}", *lines]
+        lines += [predictor.ranking.twin_line()] if predictor.ranking.twin is not None else []
     return lines

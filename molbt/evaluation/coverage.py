@@ -1,24 +1,27 @@
 """Whether intervals and prediction sets of the control hold the truth on test rows as often as they say."""
 
-import logging
 from dataclasses import replace
 
 import pandas as pd
 
-from molbt.errors import DataError
 from molbt.evaluation.benchmarks.base import Benchmark, Task
 from molbt.evaluation.controls import CONTROL
 from molbt.evaluation.task_molecules import TaskMolecules
-from molbt.predict.calibration import CONFIDENCES, fit_calibrated
+from molbt.predict.calibration import FEWEST_ROWS, fit_calibrated
 from molbt.predict.coverage import Coverage, interval_coverage, set_coverage
 from molbt.predict.features import FeatureBuilder, feature_builders
 from molbt.predict.heads import build_head
+from molbt.predict.observed_coverage import CONFIDENCES
 
 COLUMNS = ("data_set", "task", "task_type", "split", "repeat", "confidence", "coverage", "low", "high", "width", "n", "n_calibration")
 SHARE = 0.25
 """Of the training molecules, kept from the head for calibration."""
 
-logger = logging.getLogger(__name__)
+NOT_COUNTED = (
+    f"Coverage could not be counted: no task has the {FEWEST_ROWS} rows with different labels among {100 * SHARE:g} % of its training rows "
+    "that a calibration takes; the warnings say what each has. Give more rows, or leave --coverage out."
+)
+"""What is said where ``measure_coverage`` returns no rows."""
 
 
 def measure_coverage(benchmark: Benchmark, *, random_state: int = 0, n_jobs: int = 1) -> pd.DataFrame:
@@ -37,18 +40,11 @@ def measure_coverage(benchmark: Benchmark, *, random_state: int = 0, n_jobs: int
         ``COLUMNS``, a row for each task, repeat and level of ``CONFIDENCES``. ``low`` and ``high`` are the 95 % interval (Clopper and
         Pearson) of the coverage for so many test rows; ``width`` is the mean width of the intervals in units of the label, infinite where
         the calibration rows are too few for the level, or the mean number of classes in the sets. Tasks with too few rows for a
-        calibration are left out, and that is said in the log.
-
-    Raises
-    ------
-    DataError
-        If no task could be calibrated.
+        calibration are left out, and that is said in the log; where that is all of them, there are no rows.
     """
     features, _ = CONTROL
     builder, molecules = feature_builders([features], n_jobs=n_jobs)[features], TaskMolecules()
     rows = [row for task in benchmark.tasks() for row in _of_task(task, builder, molecules, random_state + task.repeat, n_jobs)]
-    if not rows:
-        raise DataError(f"no task of {benchmark.name} has enough training rows for a calibration; leave out --coverage")
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -1,102 +1,36 @@
-"""Fitting a head together with its calibration, how well that covered, and its files."""
+"""Fitting a head together with its calibration, and the files of that."""
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 
 from molbt.data.files import atomic_write, sha256_of
 from molbt.data.json_files import parse_json
 from molbt.errors import ConfigError, DataError
 from molbt.predict.conformal import Conformal, rows_needed
-from molbt.predict.coverage import interval_coverage, set_coverage
 from molbt.predict.features import FeatureSet
 from molbt.predict.head import Head
+from molbt.predict.observed_coverage import CalibrationSummary, observe_coverage
 from molbt.predict.out_of_fold import OutOfFold, out_of_fold_predictions
 from molbt.predict.replicates import molecule_folds
 from molbt.predict.saved_heads import Sha256
 from molbt.predict.verified_files import VerifiedFiles
 
 CROSS = "cross"
-CONFIDENCES = (0.8, 0.9, 0.95)
-"""Levels that coverage is reported at."""
 
 FEWEST_ROWS = rows_needed(0.9)
 """With fewer calibration rows a head is fitted without calibration: no interval at 0.9 would have ends."""
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 _FILE = "calibration.json"
 # Held-out rows are so many folds' worth: whole molecules, and classes in their shares.
 _PARTS = 20
 
 logger = logging.getLogger(__name__)
-
-
-class ObservedCoverage(BaseModel):
-    """How often intervals or sets held the label, at one level.
-
-    Attributes
-    ----------
-    confidence : float
-        The nominal level.
-    n : int
-        Rows that were counted.
-    covered, low, high : float
-        The share of them whose label was held, and its 95 % interval (Clopper and Pearson) for so many rows.
-    width : float
-        Mean width of the intervals, in units of the label, or mean number of classes in the sets.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
-
-    confidence: Annotated[float, Field(gt=0, lt=1)]
-    n: PositiveInt
-    covered: Share
-    low: Share
-    high: Share
-    width: NonNegativeFloat
-
-
-class CalibrationSummary(BaseModel):
-    """How a head was calibrated, and how well that covered.
-
-    Attributes
-    ----------
-    how : {"cross", "held out"}
-        Whether the calibration rows were predicted by copies of the head that learned from the other folds, or kept from the head.
-    n_rows : int
-    observed : list of ObservedCoverage
-        Counted in each fold of the calibration rows, with the other folds as calibration. It tells what to expect of molecules that are
-        like these, because the folds are random. Levels that have too few rows are left out.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    how: Literal["cross", "held out"]
-    n_rows: PositiveInt
-    observed: list[ObservedCoverage]
-
-    def lines(self, task_type: str, unit: str | None = None) -> list[str]:
-        """Return it in words."""
-        of = "predicted out of fold" if self.how == CROSS else "kept from the head"
-        start = f"calibrated on {self.n_rows:,} rows {of}; random parts of them, each by the calibration of the others:"
-        what = "intervals" if task_type == "regression" else "sets"
-        return [start] + [
-            f"  {100 * level.confidence:g} % {what} held {100 * level.covered:.1f} % of the labels (95 % interval {100 * level.low:.1f} to "
-            f"{100 * level.high:.1f}), "
-            + (
-                f"mean width {level.width:.3g} {unit or ''}".rstrip()
-                if task_type == "regression"
-                else f"{level.width:.3g} classes on average"
-            )
-            for level in self.observed
-        ]
 
 
 class CalibrationDescription(CalibrationSummary):
@@ -200,12 +134,30 @@ def fit_calibrated(
     return CalibratedFit(calibrated(held_out, y, head.task_type, how="cross" if calibration == CROSS else "held out"), learned)
 
 
-def calibrated(held_out: OutOfFold, y: np.ndarray, task_type: str, *, how: Literal["cross", "held out"]) -> Calibration:
-    """Return the calibration on the rows of the folds, with its coverage in each fold."""
+def calibrated(
+    held_out: OutOfFold, y: np.ndarray, task_type: str, *, how: Literal["cross", "held out"], assays: np.ndarray | None = None
+) -> Calibration:
+    """Return the calibration on the rows of the folds, with its coverage in each fold.
+
+    Parameters
+    ----------
+    held_out : OutOfFold
+    y : ndarray of shape (n,)
+    task_type : {"regression", "classification"}
+    how : {"cross", "held out"}
+    assays : ndarray of shape (n,), int, optional
+        Number of the assay of each row, where the folds are of whole assays: coverage is then counted by assay.
+    """
     rows = held_out.fold >= 0
     predictions, labels, fold = held_out.predictions[rows], y[rows], held_out.fold[rows]
-    observed = list(_observed(predictions, labels, fold, task_type))
-    return Calibration(Conformal.fit(predictions, labels, task_type), CalibrationSummary(how=how, n_rows=len(labels), observed=observed))
+    assay = None if assays is None else assays[rows]
+    summary = CalibrationSummary(
+        how=how,
+        n_rows=len(labels),
+        n_assays=None if assay is None else len(np.unique(assay)),
+        observed=observe_coverage(predictions, labels, fold, task_type, assays=assay),
+    )
+    return Calibration(Conformal.fit(predictions, labels, task_type), summary)
 
 
 def _held_out(
@@ -233,25 +185,3 @@ def _held_out(
             return OutOfFold(np.full(features.n_rows, np.nan), fold)
     logger.warning("%s: not calibrated, so there will be no intervals or sets: %s", name, problem)
     return None
-
-
-def _observed(predictions: np.ndarray, labels: np.ndarray, fold: np.ndarray, task_type: str) -> Iterator[ObservedCoverage]:
-    """The coverage of each fold by the others, over all folds; levels that have too few rows are left out."""
-    numbers = np.unique(fold)
-    fewest = min(int((fold != number).sum()) for number in numbers)
-    for confidence in CONFIDENCES:
-        if len(numbers) < 2 or fewest < rows_needed(confidence):
-            continue
-        intervals, p_values = np.full((2, len(labels), 2), np.nan)
-        sets = np.zeros((len(labels), 2), dtype=bool)
-        for number in numbers:
-            inside = fold == number
-            conformal = Conformal.fit(predictions[~inside], labels[~inside], task_type)
-            if task_type == "regression":
-                intervals[inside] = conformal.intervals(predictions[inside], confidence)
-            else:
-                p_values[inside] = conformal.p_values(predictions[inside])
-                sets[inside] = conformal.sets(predictions[inside], confidence)
-        found = interval_coverage(labels, intervals) if task_type == "regression" else set_coverage(labels, p_values, sets)
-        width = float((intervals[:, 1] - intervals[:, 0]).mean()) if task_type == "regression" else float(sets.sum(axis=1).mean())
-        yield ObservedCoverage(confidence=confidence, n=found.n, covered=found.covered, low=found.low, high=found.high, width=width)

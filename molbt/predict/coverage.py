@@ -6,6 +6,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from molbt.errors import DataError, ShapeError
+from molbt.predict.assay_intervals import mean_interval
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,11 @@ class Coverage:
     n : int
         Rows with a label and an interval or p-values.
     covered : float
-        NaN when there is no row.
+        NaN when there is no row. Where assays are the units, the mean over assays.
     low, high : float
-        Clopper–Pearson 95 % interval of ``covered`` for this number of rows. It says nothing of the calibration rows, which are a draw
-        too: with m of them a single calibration's coverage varies by about √(c(1 − c) / m).
+        Clopper–Pearson 95 % interval of ``covered`` for this number of rows; where assays are the units, Student's t over assays, cut off
+        at 0 and 1. It says nothing of the calibration rows, which are a draw too: with m of them a single calibration's coverage varies
+        by about √(c(1 − c) / m).
     """
 
     n: int
@@ -50,7 +52,7 @@ class SetCoverage(Coverage):
     Parameters
     ----------
     empty, single, both : float
-        Shares of rows whose set holds no class, one, or both.
+        Shares of rows whose set holds no class, one, or both; where assays are the units, their means over assays.
     by_class : tuple of two Coverage
         Of the rows of class 0 and of class 1: what class-conditional calibration promises.
     """
@@ -84,7 +86,7 @@ def interval_coverage(labels: np.ndarray, intervals: np.ndarray) -> IntervalCove
     return IntervalCoverage(**vars(share), mean_width=_mean(widths), median_width=float(np.median(widths)) if len(widths) else np.nan)
 
 
-def set_coverage(labels: np.ndarray, p_values: np.ndarray, sets: np.ndarray) -> SetCoverage:
+def set_coverage(labels: np.ndarray, p_values: np.ndarray, sets: np.ndarray, *, assays: np.ndarray | None = None) -> SetCoverage:
     """Return the coverage of prediction sets; rows without a label or p-values (NaN) are left out.
 
     Parameters
@@ -94,6 +96,8 @@ def set_coverage(labels: np.ndarray, p_values: np.ndarray, sets: np.ndarray) -> 
     p_values : ndarray of shape (n, 2)
         They tell a row without a prediction from one whose set is empty.
     sets : ndarray of shape (n, 2), bool
+    assays : ndarray of shape (n,), int, optional
+        Number of the assay of each row, where assays and not rows are the units.
 
     Raises
     ------
@@ -111,20 +115,38 @@ def set_coverage(labels: np.ndarray, p_values: np.ndarray, sets: np.ndarray) -> 
     truth, chosen = labels[known].astype(int), sets[known]
     hits = chosen[np.arange(len(truth)), truth]
     sizes = chosen.sum(axis=1)
+    assay = None if assays is None else np.asarray(assays)[known]
+
+    def of_class(label: int) -> Coverage:
+        rows = truth == label
+        return _share(hits[rows], None if assay is None else assay[rows])
+
     return SetCoverage(
-        **vars(_share(hits)),
-        empty=_mean(sizes == 0),
-        single=_mean(sizes == 1),
-        both=_mean(sizes == 2),
-        by_class=(_share(hits[truth == 0]), _share(hits[truth == 1])),
+        **vars(_share(hits, assay)),
+        empty=_mean(_by_unit(sizes == 0, assay)),
+        single=_mean(_by_unit(sizes == 1, assay)),
+        both=_mean(_by_unit(sizes == 2, assay)),
+        by_class=(of_class(0), of_class(1)),
     )
 
 
-def _share(hits: np.ndarray) -> Coverage:
+def _share(hits: np.ndarray, assay: np.ndarray | None = None) -> Coverage:
     if not len(hits):
         return Coverage(0, np.nan, np.nan, np.nan)
+    if assay is not None:
+        shares = _by_unit(hits, assay)
+        low, high = mean_interval(shares)
+        return Coverage(len(hits), float(shares.mean()), max(low, 0.0), min(high, 1.0))
     bounds = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="exact")
     return Coverage(len(hits), float(hits.mean()), float(bounds.low), float(bounds.high))
+
+
+def _by_unit(values: np.ndarray, assay: np.ndarray | None) -> np.ndarray:
+    """The values themselves, or their mean in each assay."""
+    if assay is None:
+        return values
+    number = np.unique(assay, return_inverse=True)[1]
+    return np.bincount(number, weights=values) / np.bincount(number)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -45,13 +45,24 @@ def held_out_scores(pairs: pd.DataFrame, scorer: Scorer) -> tuple[pd.DataFrame, 
     DataError
         If fewer than five assays have both classes among the pairs that have a score.
     """
-    molecules, texts = pairs["smiles"].drop_duplicates().tolist(), pairs["text"].drop_duplicates().tolist()
-    score, blind = scorer(molecules, texts, pd.Index(molecules).get_indexer(pairs["smiles"]), pd.Index(texts).get_indexer(pairs["text"]))
+    score, blind = score_pairs(pairs, scorer)
     scored = pairs.assign(score=score, blind=blind)[np.isfinite(score)]
     both = set(check_assays(scored["text"], scored["label"]))
-    distinct = [text for text in texts if text in both]
+    distinct = [text for text in pairs["text"].drop_duplicates().tolist() if text in both]
     scored = scored[scored["text"].isin(distinct)]
     return scored.assign(assay=pd.Index(distinct).get_indexer(scored["text"])).reset_index(drop=True), distinct
+
+
+def score_pairs(pairs: pd.DataFrame, scorer: Scorer) -> tuple[np.ndarray, np.ndarray]:
+    """Return the score of each pair, and the score of its molecule with the text ignored; see ``Scorer``.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        ``smiles`` and ``text``.
+    """
+    molecules, texts = pairs["smiles"].drop_duplicates().tolist(), pairs["text"].drop_duplicates().tolist()
+    return scorer(molecules, texts, pd.Index(molecules).get_indexer(pairs["smiles"]), pd.Index(texts).get_indexer(pairs["text"]))
 
 
 def check_assays(texts: pd.Series, labels: pd.Series) -> list[str]:

@@ -20,7 +20,7 @@ from molbt.predict.assay_calibration import Sigmoid, assay_folds, fit_sigmoid, h
 from molbt.predict.boosted_pairs import BoostedPairs
 from molbt.predict.calibration import Calibration, calibrated
 from molbt.predict.features import FeatureSet, feature_builders
-from molbt.predict.held_out_scores import boosted_scorer, check_assays, held_out_scores, twin_scorer
+from molbt.predict.held_out_scores import boosted_scorer, check_assays, held_out_scores, score_pairs, twin_scorer
 from molbt.predict.out_of_fold import OutOfFold
 from molbt.predict.pair_block import pair_features
 from molbt.predict.pair_explanation import PairExplanation, explain_pairs
@@ -45,7 +45,7 @@ class ZeroShotPredictor:
         Fitted.
     sigmoid : Sigmoid
     calibration : Calibration
-        Conformal, within each class; ``calibration.summary`` has the coverage on assays that took no part in it.
+        Conformal, within each class; ``calibration.summary`` has the coverage on assays that took no part in it, with assays as units.
     ranking : RankingQuality
     texts : tuple of str
         Descriptions of the assays that ``nearest_assay`` is looked for among: those of the training, or of the calibration.
@@ -117,12 +117,15 @@ class ZeroShotPredictor:
             )
         scorer = twin_scorer(featurizer) if boosted is None else boosted_scorer(featurizer, boosted)
         table, distinct = held_out_scores(pairs, scorer)
+        if boosted is not None:
+            table = table.assign(twin=score_pairs(table, twin_scorer(featurizer))[0])
         sigmoid = fit_sigmoid(table)
-        fold = assay_folds(table["assay"].to_numpy(), len(distinct))
+        assay = table["assay"].to_numpy()
+        fold = assay_folds(assay, len(distinct))
         seen = load_seen_texts(find_model(model))
         told = {} if seen is None else {"n_descriptions": len(distinct), "n_seen": int(np.isin(_keys(distinct), seen).sum())}
         held_out = held_out_probabilities(table, fold)
-        calibration = calibrated(OutOfFold(held_out, fold), table["label"].to_numpy(), "classification", how="cross")
+        calibration = calibrated(OutOfFold(held_out, fold), table["label"].to_numpy(), "classification", how="cross", assays=assay)
         known_smiles, known_texts = (smiles, distinct) if training is None else training[:2]
         return cls(
             featurizer,
@@ -156,17 +159,22 @@ class ZeroShotPredictor:
         ConfigError
             If the predictor has no trees, or the text cannot be used.
         """
-        if self.boosted is None:
-            raise ConfigError(
-                "expected a predictor with the head lightgbm, received one with the head twin, whose score has no parts to show; make one "
-                "with molbt calibrate --head lightgbm --training TRAIN"
-            )
+        trees = self.explainable()
         embedded, reasons = self.featurizer.embed_texts([text])
         if reasons[0]:
             raise ConfigError(f"expected a description of an assay, received {text!r} ({reasons[0]}); give a sentence or two")
         molecules = self.featurizer.embed_molecules(smiles)[0]
         places = np.arange(len(molecules))
-        return explain_pairs(self.boosted, pair_features(molecules, embedded, places, np.zeros_like(places)), n=n)
+        return explain_pairs(trees, pair_features(molecules, embedded, places, np.zeros_like(places)), n=n)
+
+    def explainable(self) -> BoostedPairs:
+        """Return the trees that predictions rest on; ConfigError if there are none."""
+        if self.boosted is None:
+            raise ConfigError(
+                "expected a predictor with the head lightgbm, received one with the head twin, whose score has no parts to show; make one "
+                "with molbt calibrate --head lightgbm --training TRAIN"
+            )
+        return self.boosted
 
     def predict_table(self, smiles: Sequence[Any], text: str, *, confidence: float = 0.9, nearest: bool | None = None) -> pd.DataFrame:
         """Return predictions for one assay, one row per molecule, in order.

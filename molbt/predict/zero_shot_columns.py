@@ -1,5 +1,6 @@
 """What ``predict --text`` and ``--texts`` add to the rows of a table: see ``molbt.predict.added_columns``."""
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from molbt.predict.zero_shot import ZeroShotPredictor
 # A worker may have several threads; a model takes one at a time.
 _ONE_AT_A_TIME = threading.Lock()
 _IDENTIFIERS = ("id", "assay_id", "name")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class ZeroShotColumns:
         _, reasons = _loaded(columns).featurizer.embed_texts(columns.texts)
         for text, reason in zip(columns.texts, reasons, strict=True):
             if reason:
-                raise ConfigError(f"expected a description of an assay, received {text!r} ({reason}); give a sentence or two")
+                raise ConfigError(f"expected a description of an assay, received {text[:60]!r} ({reason}); give a sentence or two")
         if columns.nearest:
             _loaded(columns).nearest_molecules(["C"])
         return columns
@@ -110,22 +113,31 @@ class ZeroShotColumns:
 def texts_of_table(path: Path, column: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the texts of a table and a name for each: its id where the table has a column ``id``, ``assay_id`` or ``name``, or its row.
 
+    A row that the reader refused (a blank line, a cell too many) or without a text has no column of predictions; the log names it.
+
     Raises
     ------
     DataError
         If the table or its column is not there.
     ConfigError
-        If it has no rows, or two rows have one id.
+        If it has no rows with a text, or two of these have one id.
     """
     read = read_table(path)
     require_column(read.frame.columns, column, read.source, "--text-column")
     identifier = next((name for name in _IDENTIFIERS if name in read.frame.columns), None)
-    names = tuple(text_of(value) for value in read.frame[identifier]) if identifier else tuple(map(str, range(len(read.frame))))
+    texts = [text_of(value) for value in read.frame[column]]
+    reasons = {row: read.problems.get(row, "blank") for row, text in enumerate(texts) if row in read.problems or not text.strip()}
+    if reasons:
+        first = ", ".join(f"row {row} ({reason})" for row, reason in list(reasons.items())[:5])
+        logger.warning("%s: %d of %d rows have no text in column %r and get no column: %s", path, len(reasons), len(texts), column, first)
+    asked = [row for row in range(len(texts)) if row not in reasons]
+    names = tuple(text_of(read.frame[identifier][row]) if identifier else str(row) for row in asked)
     if not names or len(set(names)) < len(names):
         raise ConfigError(
-            f"expected one or more texts with different {identifier or 'rows'} in {path}, received {len(names)}; ids name columns"
+            f"expected one or more texts with different {identifier or 'rows'} in column {column!r} of {path}, received {len(names)}; ids "
+            "name columns"
         )
-    return tuple(text_of(value) for value in read.frame[column]), names
+    return tuple(texts[row] for row in asked), names
 
 
 @lru_cache(maxsize=1)

@@ -1,5 +1,7 @@
 """``calibrate --head lightgbm``, ``predict`` and ``explain`` with what it makes, in this process."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,6 +49,7 @@ def test_the_command_is_the_library_with_its_options(place, tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"LightGBM learned from 1,000 pairs of {len(TRAINING)} assays" in said
     assert "with the text ignored" in said
+    assert "ROC AUC of the twin's own scores of the same pairs" in said
     assert "90 % sets held" in said
     held_out, training = pd.read_csv(place / "held_out.csv"), pd.read_csv(place / "training.csv")
     expected = ZeroShotPredictor.calibrate(
@@ -60,6 +63,19 @@ def test_the_command_is_the_library_with_its_options(place, tmp_path, capsys):
     found = load_zero_shot(tmp_path / "p")
     assert np.array_equal(found.score(NEW["smiles"], [TEXT]), expected.score(NEW["smiles"], [TEXT]), equal_nan=True)
     assert found.ranking == expected.ranking
+
+
+def test_info_shows_again_what_calibrating_found(place, tmp_path, capsys):
+    assert run([*calibrate(place, "-o", str(tmp_path / "p")), "--max-pairs", "1000"]) == 0
+    found = capsys.readouterr().out.splitlines()[1:-1]  # between what the trees learned from and where they lie
+    assert run(["info", str(tmp_path / "p")]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"predictor for assays without labels: {tmp_path / 'p'}, head lightgbm", *found]
+    path = tmp_path / "p" / "zero_shot.json"
+    content = json.loads(path.read_text())
+    del content["calibration"]["n_assays"]
+    path.write_text(json.dumps(content))
+    assert run(["info", str(tmp_path / "p")]) == 0
+    assert "its coverage was counted over rows" in capsys.readouterr().out.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +147,7 @@ def test_an_explanation_adds_up_to_the_prediction_and_names_training_pairs(place
 @pytest.mark.parametrize(
     ("predictor", "options", "code", "said"),
     [
+        ("twin", [], 2, "expected a predictor with the head lightgbm"),
         ("twin", ["--text", "a"], 2, "received one with the head twin, whose score has no parts to show; make one with molbt calibrate"),
         ("plain", ["--text", "a"], 2, "expected a predictor of molbt calibrate for --text"),
         ("trees", [], 2, "expected --text TEXT"),

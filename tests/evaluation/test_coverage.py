@@ -6,9 +6,8 @@ import pytest
 
 from molbt.cli.main import run
 from molbt.data.sources import embedded_activities
-from molbt.errors import DataError
 from molbt.evaluation.benchmarks.table import TableBenchmark
-from molbt.evaluation.coverage import COLUMNS, measure_coverage
+from molbt.evaluation.coverage import COLUMNS, NOT_COUNTED, measure_coverage
 from molbt.predict.features import feature_builders
 from molbt.predict.heads import build_head
 from molbt.predict.replicates import molecule_folds
@@ -48,10 +47,18 @@ def test_coverage_is_counted_on_test_rows_that_took_no_part(table):
     assert classes["width"].between(0, 2).all()
 
 
-def test_a_benchmark_without_rows_to_calibrate_on_is_an_error(tmp_path):
+def test_without_rows_to_calibrate_on_the_table_and_the_report_stand_and_say_so(tmp_path, capsys):
     pd.DataFrame({"smiles": ["C" * n for n in range(1, 31)], "y": range(30)}).to_csv(tmp_path / "t.csv", index=False)
-    with pytest.raises(DataError, match="no task of table has enough training rows"):
-        measure_coverage(TableBenchmark(tmp_path / "t.csv", target="y", split="random"))
+    found = measure_coverage(TableBenchmark(tmp_path / "t.csv", target="y", split="random"))
+    assert (tuple(found.columns), len(found)) == (COLUMNS, 0)
+    command = ["evaluate", "table", str(tmp_path / "t.csv"), "--target", "y", "--split", "random", "--heads", "knn", "--coverage"]
+    assert run([*command, "-o", str(tmp_path / "r")]) == 0
+    said = capsys.readouterr()
+    assert "knn" in said.out
+    assert NOT_COUNTED in said.out
+    assert "9 or more are needed" in said.err
+    assert "Coverage could not be counted: no task has the 9 rows" in (tmp_path / "r" / "report.html").read_text()
+    assert not (tmp_path / "r" / "coverage.csv").exists()
 
 
 def test_evaluate_writes_and_shows_coverage_where_it_is_asked_for(table, tmp_path, capsys):

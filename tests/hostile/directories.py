@@ -171,6 +171,7 @@ def _seal_zero_shot(directory: Path) -> None:
         sealed(directory / "model")
         content["model_sha256"] = {name: _sha256(directory / "model" / name) for name in content["model_sha256"]}
         content["calibration"]["sha256"] = _sha256(directory / "calibration.json")
+        content["texts"] = {"texts.json": _sha256(directory / "texts.json")}
         below = directory / "boosted"
         for part, place in ((content["applicability"], directory), (content["boosted"], below), (content["boosted"]["head"], below)):
             part["sha256"] = {name: _sha256(place / name) for name in part["sha256"]}

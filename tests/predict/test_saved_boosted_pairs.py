@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from made_pairs import HELD_OUT, TEXTS
 from small_run import nci_smiles
 
+from molbt.data.json_files import MAX_BYTES
 from molbt.errors import CheckpointError
 from molbt.predict.saved_boosted_pairs import read_boosted
 from molbt.predict.saved_zero_shot import load_zero_shot, save_zero_shot
@@ -131,7 +133,11 @@ def test_lists_that_do_not_fit_are_refused_whatever_their_checksum(copied, lists
         lambda content: content["boosted"]["head"].update(widths={"pairs": 3}),
         lambda content: content["boosted"]["head"]["checked_predictions"].__setitem__(0, 0.123),
         lambda content: content.update(format_version=1),
-        lambda content: content.update(format_version=3),
+        lambda content: content.update(format_version=2),
+        lambda content: content.update(format_version=4),
+        lambda content: content.update(texts=["a", "b"]),
+        lambda content: content.update(texts={}),
+        lambda content: content.update(texts={"../texts.json": "0" * 64}),
     ],
 )
 def test_descriptions_that_do_not_fit_are_refused_whatever_their_checksum(copied, change):
@@ -147,15 +153,43 @@ def test_trees_of_another_twin_are_refused(saved):
         read_boosted(description, other, saved / "boosted")
 
 
-def test_predictors_of_the_first_format_are_read(twin_predictor, tmp_path):
-    save_zero_shot(twin_predictor, tmp_path / "p")
+@pytest.mark.parametrize("version", [1, 2])
+def test_predictors_of_earlier_formats_are_read(twin_predictor, boosted, tmp_path, version):
+    before = twin_predictor if version == 1 else boosted
+    save_zero_shot(before, tmp_path / "p")
 
-    def as_first(content):
-        assert content.pop("boosted") is None
-        content["format_version"] = 1
+    def as_then(content):
+        if version == 1:
+            assert content.pop("boosted") is None
+        content.update(format_version=version, texts=json.loads((tmp_path / "p" / "texts.json").read_text()))
 
-    rewritten(tmp_path / "p", as_first)
-    assert np.array_equal(load_zero_shot(tmp_path / "p").score(["CCO"], [TEXT]), twin_predictor.score(["CCO"], [TEXT]))
+    rewritten(tmp_path / "p", as_then)
+    (tmp_path / "p" / "texts.json").unlink()
+    loaded = load_zero_shot(tmp_path / "p")
+    assert loaded.texts == before.texts
+    assert np.array_equal(loaded.score(["CCO"], [TEXT]), before.score(["CCO"], [TEXT]))
+
+
+def test_as_many_texts_as_are_saved_are_read_back(twin_predictor, tmp_path):
+    texts = tuple(f"{number} {'x' * 1000}" for number in range(10_000))  # 10 MB, more than a description may have
+    save_zero_shot(replace(twin_predictor, texts=texts), tmp_path / "p")
+    assert (tmp_path / "p" / "texts.json").stat().st_size > MAX_BYTES
+    assert load_zero_shot(tmp_path / "p").texts == texts
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"a": "b"}', "null", "["])
+def test_texts_that_are_none_are_refused_whatever_their_checksum(copied, content):
+    (copied / "texts.json").write_text(content)
+    rewritten(copied, lambda description: description["texts"].update({"texts.json": hashlib.sha256(content.encode()).hexdigest()}))
+    with pytest.raises(CheckpointError, match=r"texts\.json"):
+        load_zero_shot(copied)
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes().replace(b"M", b"N", 1))])
+def test_damaged_texts_are_noticed(copied, damage):
+    damage(copied / "texts.json")
+    with pytest.raises(CheckpointError, match=r"texts\.json"):
+        load_zero_shot(copied)
 
 
 def test_a_predictor_is_written_whole_or_not_at_all(boosted, tmp_path, monkeypatch):

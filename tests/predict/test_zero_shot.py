@@ -19,6 +19,7 @@ from molbt.errors import CheckpointError, ConfigError, DataError, ShapeError
 from molbt.predict.ranking_quality import RankingQuality
 from molbt.predict.saved_zero_shot import load_zero_shot, save_zero_shot
 from molbt.predict.zero_shot import ZeroShotPredictor
+from molbt.predict.zero_shot_columns import texts_of_table
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +219,7 @@ def test_commands_from_a_table_of_pairs_to_predictions(twin, table, tmp_path, ca
     assert found["mine"].tolist() == [1, 2, 3, 4]
     assert found["molbt_reason"].isna().tolist() == [True, False, True, True]
     texts = pd.DataFrame({"assay_id": ["A7", "B9"], "text": [text, table["text"].iloc[-1]]})
-    texts.to_csv(tmp_path / "texts.csv", index=False)
+    (tmp_path / "texts.csv").write_text(texts.to_csv(index=False) + "\n")  # a blank line costs no column but its own
     assert molbt(["-q", "predict", new, "--predictor", p, "--texts", str(tmp_path / "texts.csv"), "-o", out]) == 0
     matrix = pd.read_csv(out)
     np.testing.assert_allclose(matrix["prediction_A7"], found["prediction"], rtol=1e-6)
@@ -243,6 +244,28 @@ def test_wrong_options_are_refused(predictor, tmp_path, capsys, options, words):
     assert molbt(command) == 2
     assert words in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_rows_without_a_text_get_no_column_and_are_named(tmp_path, caplog):
+    (tmp_path / "named.csv").write_text("assay_id,text\nA7,binds\nB9,\n\nC3,inhibits,twice\nD1,kills\n\n")
+    with caplog.at_level(logging.WARNING, logger="molbt"):
+        assert texts_of_table(tmp_path / "named.csv", "text") == (("binds", "kills"), ("A7", "D1"))
+    assert f"{tmp_path / 'named.csv'}: 4 of 6 rows have no text in column 'text' and get no column" in caplog.text
+    for row, reason in ((1, "blank"), (2, "blank line"), (5, "blank line")):
+        assert f"row {row} ({reason})" in caplog.text
+    assert "row 3 (expected 2 fields, found 3)" in caplog.text
+    (tmp_path / "unnamed.csv").write_text("text\nbinds\n\nkills\n")
+    assert texts_of_table(tmp_path / "unnamed.csv", "text") == (("binds", "kills"), ("0", "2"))  # each keeps its row as its name
+    (tmp_path / "blank.csv").write_text("text\n\n\n")
+    with pytest.raises(ConfigError, match=r"in column 'text' of .*blank\.csv, received 0"):
+        texts_of_table(tmp_path / "blank.csv", "text")
+
+
+def test_whole_texts_give_no_warning(tmp_path, caplog):
+    (tmp_path / "t.csv").write_text("text\nbinds\nkills\n")
+    with caplog.at_level(logging.WARNING, logger="molbt"):
+        assert texts_of_table(tmp_path / "t.csv", "text") == (("binds", "kills"), ("0", "1"))
+    assert not caplog.records
 
 
 def test_descriptions_that_pretraining_had_are_counted_and_said(twin, table, tmp_path, capsys):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_pairs import HELD_OUT, TEXTS, TRAINING, made_rows, with_unreadable
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -59,6 +60,37 @@ def test_the_ranking_is_that_of_the_log_odds_and_the_control_their_mean_over_the
     assert boosted.ranking.gain == pytest.approx(np.diff(aucs)[:, 0].mean() * -1)
     assert boosted.ranking.roc_auc > 0.65
     assert (boosted.ranking.n_descriptions, boosted.ranking.n_seen) == (len(HELD_OUT), 0)
+
+
+def test_the_twins_own_ranking_of_the_same_pairs_stands_beside(twin, boosted, scored):
+    distinct = list(dict.fromkeys(scored["text"]))
+    matrix = PairFeaturizer(twin, on_invalid="nan").fit().score(scored["smiles"].tolist(), distinct)
+    own = matrix[np.arange(len(scored)), [distinct.index(text) for text in scored["text"]]]
+    pairs = [
+        (roc_auc_score(rows["label"], rows["score"]), roc_auc_score(rows["label"], rows["twin"]))
+        for _, rows in scored.assign(twin=own).groupby("text")
+    ]
+    trees, alone = np.array(pairs).T
+    found = boosted.ranking
+    assert found.twin == pytest.approx(alone.mean())
+    assert found.gain_over_twin == pytest.approx((trees - alone).mean())
+    n = len(pairs)
+    np.testing.assert_allclose(
+        found.gain_over_twin_interval, stats.t.interval(0.95, n - 1, (trees - alone).mean(), stats.sem(trees - alone))
+    )
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ((0.01, 0.05), "LightGBM ranks better"),
+        ((-0.05, -0.01), "ranks worse: --head twin"),
+        ((-0.01, 0.05), "no gain from LightGBM is shown"),
+    ],
+)
+def test_a_gain_over_the_twin_is_claimed_only_outside_of_zero(boosted, interval, said):
+    changed = boosted.ranking.model_copy(update={"gain_over_twin": sum(interval) / 2, "gain_over_twin_interval": interval})
+    assert said in changed.twin_line()
 
 
 def test_probabilities_are_platts_of_the_log_odds(boosted, scored):

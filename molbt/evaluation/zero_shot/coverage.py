@@ -8,9 +8,9 @@ import pandas as pd
 from molbt.errors import DataError
 from molbt.evaluation.coverage import COLUMNS
 from molbt.predict.assay_calibration import FOLDS, assay_folds, held_out_probabilities
-from molbt.predict.calibration import CONFIDENCES
 from molbt.predict.conformal import Conformal
 from molbt.predict.coverage import set_coverage
+from molbt.predict.observed_coverage import CONFIDENCES
 
 Scored = Callable[[str, Sequence[str]], np.ndarray]
 
