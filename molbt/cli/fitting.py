@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from molbt.cli.app import app
+from molbt.cli.fit_options import FOLDS, calibration_of, refuse_what_has_no_effect, settings_of, tell_what_had_no_effect
+from molbt.cli.fit_outcome import show_folds, show_head, show_validation
 from molbt.cli.label_options import (
     ActiveAbove,
     ActiveBelow,
@@ -36,7 +38,6 @@ from molbt.cli.progress import progress
 from molbt.cli.rows import reasons_of_refusal
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from molbt.data.tables import Table
@@ -79,7 +80,10 @@ def fit(
     conflicts: Conflicts = "drop",
     max_spread: MaxSpread = None,
     search: Annotated[
-        int, typer.Option("--search", help="Trials of a search for the head's parameters by inner validation (pip install molbt\\[hpo]).")
+        int,
+        typer.Option(
+            "--search", help="Trials of a search for the head's parameters by inner validation (pip install molbt\\[hpo]).", min=0
+        ),
     ] = 0,
     calibrate: Annotated[
         str,
@@ -93,7 +97,9 @@ def fit(
         bool, typer.Option(help="Keep the labelled molecules in the predictor, to show the nearest one beside each prediction.")
     ] = True,
     memory_limit: MemoryLimit = None,
-    folds: Annotated[int, typer.Option("--folds", help="Folds of the comparison with plain fingerprints; 0 leaves it out.")] = 5,
+    folds: Annotated[
+        int, typer.Option("--folds", help="Folds of the comparison with plain fingerprints, two or more; 0 leaves it out.", min=0)
+    ] = FOLDS,
     format: Format = None,
     jobs: Jobs = 1,
     random_state: RandomState = 0,
@@ -105,9 +111,10 @@ def fit(
     from molbt.data.files import check_new_directory
     from molbt.data.tables import read_table, require_column, write_table
     from molbt.describe import bound_in_words, course_in_words
+    from molbt.predict.label_hints import label_hints
     from molbt.predict.label_policy import LabelPolicy
     from molbt.predict.predictor import Predictor
-    from molbt.predict.table_labels import named_columns, table_labels
+    from molbt.predict.table_labels import learnable_labels, named_columns, table_labels
 
     check_new_directory(output)
     policy = LabelPolicy(
@@ -122,30 +129,37 @@ def fit(
         max_spread=max_spread,
     )
     features = features or ("counts" if model is None else "counts+embedding")
-    read = read_table(table, format=format)
-    column = smiles_column or "smiles"
-    require_column(read.frame.columns, column, read.source, "--smiles-column")
-    smiles = read.frame[column].tolist()
-    targets = named_columns(target, read.frame.columns)
-    beside = [name.strip() for name in relation_column.split(",")] if relation_column else []
-    labels = table_labels(read, targets, smiles, policy, relation_columns=beside)
-    for entry in labels:
-        typer.echo(entry.summary())
     predictor = Predictor(
         head=head,
-        head_parameters=_settings(set_head or [], "--set-head n_trees=200"),
+        head_parameters=settings_of(set_head or [], "--set-head n_trees=200"),
         features=features,
         model=model,
         layer=layer,
-        task_type={entry.name: entry.task_type for entry in labels},
-        finetune=_settings(set_finetune, "--set-finetune epochs=50") if set_finetune else finetune,
-        calibration=_calibration(calibrate),
+        task_type=policy.known_task_type,
+        finetune=settings_of(set_finetune, "--set-finetune epochs=50") if set_finetune else finetune,
+        calibration=calibration_of(calibrate),
         applicability=applicability,
         random_state=random_state,
         n_jobs=jobs,
         device=device,
         memory_limit=memory_limit,
     )
+    predictor.check_settings()  # before the table: a wrong name costs no pass over it
+    refuse_what_has_no_effect(predictor, policy, folds, search)
+    read = read_table(table, format=format)
+    column = smiles_column or "smiles"
+    require_column(read.frame.columns, column, read.source, "--smiles-column")
+    smiles = read.frame[column].tolist()
+    targets = named_columns(target, read.frame.columns)
+    beside = [name.strip() for name in relation_column.split(",")] if relation_column else []
+    found_labels = table_labels(read, targets, smiles, policy, relation_columns=beside)
+    for entry in found_labels:
+        typer.echo("\n".join([entry.summary(), *(f"{entry.name}: {hint}" for hint in label_hints(entry, policy))]))
+    tell_what_had_no_effect(policy, found_labels)
+    labels, unlearnable = learnable_labels(found_labels)
+    for entry in unlearnable:
+        typer.echo(f"{entry.name}: left out: {entry.problem}")
+    predictor.set_params(task_type={entry.name: entry.task_type for entry in labels})
     y = pd.DataFrame({entry.name: entry.values for entry in labels})
     with progress(quiet=is_quiet(context)) as display:
         found = predictor.search(smiles, y, n_trials=search) if search else None
@@ -162,6 +176,8 @@ def fit(
         "labels": {entry.name: entry.facts() for entry in labels},
         "folds": {name: {key: values.tolist() for key, values in of_target.items()} for name, of_target in scores.items()},
     }
+    if unlearnable:
+        facts["left_out"] = {entry.name: entry.problem for entry in unlearnable}
     if found is not None:
         facts["search"] = {"trials": len(found.scores), "score": found.score, "default_score": found.default_score}
         said = ", ".join(f"{name} {value}" for name, value in found.parameters.items()) or "nothing better than the defaults"
@@ -169,19 +185,21 @@ def fit(
         if found.parameters:
             typer.echo("the search has seen all rows: folds and coverage below look a little better than new molecules will")
     if finetuned is not None:
-        facts["finetuning"] = {"epochs": finetuned.epochs, "losses": finetuned.losses, "scores": validation}
+        held_out = {name: {of: entry.score for of, entry in of_target.items()} for name, of_target in validation.items()}
+        facts["finetuning"] = {"epochs": finetuned.epochs, "losses": finetuned.losses, "scores": held_out}
     predictor.save(output, facts=facts)
-    left_out = _left_out(read, predictor, smiles, labels)
+    left_out = _left_out(read, predictor, smiles, found_labels)
     if len(left_out):
         write_table(left_out, output / "left_out.csv")
     for name, fitted in predictor.heads_.items():
         made_of = f"head {head}, features {features}" if finetuned is None else course_in_words(finetuned.epochs)
         bounded = bound_in_words(fitted.n_train_, fitted.parameters())
         typer.echo(f"{name}: {fitted.n_train_:,} rows used{bounded}, {fitted.n_refused_:,} refused; {made_of}")
-        _show_folds(name, fitted.task_type, scores.get(name, {}), features)
+        show_head(name, fitted)
+        show_folds(name, fitted.task_type, scores.get(name, {}), features)
         if name in scores and "counts" not in scores[name]:
             typer.echo(f"{name}: the head {head} takes no counts, and so has no control; --head tanimoto_svm shows what they reach")
-        _show_validation(name, fitted.task_type, validation.get(name, {}))
+        show_validation(name, fitted.task_type, validation.get(name, {}))
         if name in predictor.calibrations_:
             lines = predictor.calibrations_[name].summary.lines(fitted.task_type, predictor.units_.get(name))
             typer.echo("\n".join(f"{name}: {line}" for line in lines))
@@ -190,17 +208,6 @@ def fit(
             "this is the coverage of molecules like these; that of others is lower (predict shows how far they are: distance_percentile)"
         )
     typer.echo(f"predictor: {output}" + (f"; rows left out, with reasons: {output / 'left_out.csv'}" if len(left_out) else ""))
-
-
-def _calibration(text: str) -> float | str | None:
-    from molbt.errors import ConfigError
-
-    if text in ("cross", "none"):
-        return None if text == "none" else text
-    try:
-        return float(text)
-    except ValueError as error:
-        raise ConfigError(f"--calibrate must be cross, none or a share of the molecules such as 0.2, received {text!r}") from error
 
 
 def _compared(predictor: "Predictor", features: str) -> list[str]:
@@ -212,54 +219,17 @@ def _compared(predictor: "Predictor", features: str) -> list[str]:
     return list(dict.fromkeys([*control, features]))
 
 
-def _settings(changes: Sequence[str], example: str) -> dict[str, Any]:
-    from molbt.config_text import parse_yaml
-    from molbt.errors import ConfigError
-
-    parameters = {}
-    for change in changes:
-        name, equals, text = change.partition("=")
-        if not equals or not name.strip():
-            raise ConfigError(f"expected NAME=VALUE, received {change!r}; for example {example}")
-        parameters[name.strip()] = parse_yaml(text, source=f"the value in {change!r}")
-    return parameters
-
-
 def _left_out(read: "Table", predictor: "Predictor", smiles: Sequence[object], labels: "Sequence[Labels]") -> "pd.DataFrame":
     """Row, target and reason of everything that did not teach the predictor; a refused molecule has no target."""
     import pandas as pd
 
     refused = [(row, "", reason) for row, reason in enumerate(reasons_of_refusal(predictor, read, smiles, predictor.refused_)) if reason]
     unlabelled = [(row, entry.name, reason) for entry in labels for row, reason in enumerate(entry.reasons) if reason]
-    return pd.DataFrame([*refused, *unlabelled], columns=["row", "target", "reason"]).sort_values("row", kind="stable")
-
-
-def _show_folds(target: str, task_type: str, scores: "dict[str, np.ndarray]", features: str) -> None:
-    metric = "RMSE" if task_type == "regression" else "ROC AUC"
-    for name, values in scores.items():
-        control = "  (control)" if name == "counts" and len(scores) > 1 else ""
-        typer.echo(
-            f"{target}: {metric} in {len(values)} random folds, {name}: {values.mean():.4f} "
-            f"(fold to fold sd {values.std(ddof=1):.4f}){control}"
-        )
-    if len(scores) > 1 and _is_better(scores["counts"], scores[features], task_type):
-        typer.echo(f"{target}: plain counts did better in these folds than {features}: consider --features counts")
-
-
-def _show_validation(target: str, task_type: str, scores: "dict[str, float]") -> None:
-    """What fine-tuning brought, beside frozen features on the same held-out rows."""
-    from molbt.predict.finetune_outcome import FINE_TUNED
-
-    metric = "RMSE" if task_type == "regression" else "ROC AUC"
-    for name, score in scores.items():
-        typer.echo(f"{target}: {metric} on the molecules held out of fine-tuning's validation, {name}: {score:.4f}")
-    others = [(score, name) for name, score in scores.items() if name != FINE_TUNED]
-    if others:
-        best, name = min(others) if task_type == "regression" else max(others)
-        if (best < scores[FINE_TUNED]) == (task_type == "regression"):
-            typer.echo(f"{target}: {name} did better there than fine-tuning: consider it instead")
-
-
-def _is_better(scores: "np.ndarray", others: "np.ndarray", task_type: str) -> bool:
-    """Return whether the mean score is better: a lower RMSE, a higher ROC AUC."""
-    return bool(scores.mean() < others.mean()) if task_type == "regression" else bool(scores.mean() > others.mean())
+    unlearnable = [
+        (row, entry.name, entry.problem)
+        for entry in labels
+        if entry.name not in predictor.heads_
+        for row, value in enumerate(entry.values.tolist())
+        if value == value
+    ]
+    return pd.DataFrame([*refused, *unlabelled, *unlearnable], columns=["row", "target", "reason"]).sort_values("row", kind="stable")

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from molbt.evaluation.metrics import find_metric
-from molbt.evaluation.statistics import CONFIDENCE
+from molbt.predict.fold_differences import FEWEST_FOLDS, corrected_interval
 
-FEWEST_SPLITS = 5
+FEWEST_SPLITS = FEWEST_FOLDS
 """With fewer splits the interval would rest on a guess of the spread."""
 
 
@@ -36,7 +34,7 @@ def split_differences(results: pd.DataFrame, control: tuple[str, str]) -> pd.Dat
 
     References
     ----------
-    Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 2003, 52, 239-281, section 3 (corrected resampled t).
+    Nadeau and Bengio 2003, as in ``molbt.predict.fold_differences``.
     """
     names = ["features", "head", "mean_difference", "ci_low", "ci_high", "n_splits", "wins", "losses", "claim"]
     if not {"n_train", "n_test"} <= set(results.columns):
@@ -46,7 +44,7 @@ def split_differences(results: pd.DataFrame, control: tuple[str, str]) -> pd.Dat
     if results[data_set].nunique() != 1 or results["repeat"].nunique() < FEWEST_SPLITS or tuple(control) not in cells.columns:
         return pd.DataFrame(columns=names)
     sign = 1 if find_metric(str(results["metric"].iloc[0]))[0].larger_is_better else -1
-    test_to_train = float((results["n_test"] / results["n_train"]).mean())
+    test_share = float((results["n_test"] / (results["n_test"] + results["n_train"])).mean())
     rows = []
     cell: Any
     for cell in cells.columns:
@@ -57,24 +55,9 @@ def split_differences(results: pd.DataFrame, control: tuple[str, str]) -> pd.Dat
         values = paired.groupby(level="repeat").mean().to_numpy()
         if len(values) < FEWEST_SPLITS:
             continue
-        mean, half = float(values.mean()), corrected_half_width(values, test_to_train)
-        claim = "no difference shown" if abs(mean) <= half else "better" if sign * mean > 0 else "worse"
+        mean, low, high = corrected_interval(values, test_share)
+        claim = "no difference shown" if low <= 0 <= high else "better" if sign * mean > 0 else "worse"
         gains = sign * values
-        rows.append((features, head, mean, mean - half, mean + half, len(values), int((gains > 0).sum()), int((gains < 0).sum()), claim))
+        rows.append((features, head, mean, low, high, len(values), int((gains > 0).sum()), int((gains < 0).sum()), claim))
     table = pd.DataFrame(rows, columns=names)
     return table.sort_values("mean_difference", ascending=sign < 0, kind="stable").reset_index(drop=True)
-
-
-def corrected_half_width(differences: np.ndarray, test_to_train: float) -> float:
-    """Return half of the 95 % interval of a mean difference over random splits: corrected resampled t of Nadeau and Bengio.
-
-    Parameters
-    ----------
-    differences : ndarray of shape (splits,)
-        Two or more.
-    test_to_train : float
-        Test rows over training rows of a split.
-    """
-    n = len(differences)
-    variance = float(np.var(differences, ddof=1)) * (1 / n + test_to_train)
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * float(np.sqrt(variance))

@@ -1,4 +1,5 @@
-"""How a predictor's head and features fare beside others, before or after it is fitted: in folds, in a search, beside fine-tuning."""
+"""What can be said of a predictor's head and features before it is fitted, and how they fare beside others: in folds, in a search, beside
+fine-tuning."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,13 +11,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from molbt.errors import ConfigError, ShapeError
 from molbt.featurizer import MoleculeFeaturizer, smiles_of
+from molbt.predict.calibration import CROSS, check_calibration
 from molbt.predict.encoder_part import builders_with, encoder_for
 from molbt.predict.finetune import FineTuned
-from molbt.predict.finetune_outcome import held_out_scores
+from molbt.predict.finetune_outcome import HeldOutScore, held_out_scores
+from molbt.predict.finetune_settings import FineTuning
 from molbt.predict.fitted_predictor import FittedPredictor
 from molbt.predict.fold_scores import fold_scores
 from molbt.predict.head import Head
-from molbt.predict.heads import build_head
+from molbt.predict.heads import HEADS, build_head
 from molbt.predict.replicates import molecule_numbers
 from molbt.predict.search import SearchResult, search_head
 from molbt.predict.targets import infer_task_type, target_columns
@@ -32,15 +35,35 @@ class ComparedPredictor(FittedPredictor):
     layer: str
     task_type: str | dict[str, str]
     finetune: bool | dict[str, Any]
+    calibration: float | str | None
     random_state: int
     device: str
     finetuned_: FineTuned | None
+
+    def check_settings(self) -> None:
+        """Refuse what no labels can make right, before any are read: names, the head's parameters, the model and its layer.
+
+        Raises
+        ------
+        ConfigError
+            If a parameter has no valid value, or two exclude each other.
+        CheckpointError
+            If the features or the fine-tuning need a model, and there is no whole one.
+        """
+        check_calibration(self.calibration)
+        task_types = set(self.task_type.values() if isinstance(self.task_type, dict) else [self.task_type])
+        any_type = HEADS[self.head].task_types[0] if self.head in HEADS else "regression"
+        for task_type in task_types:
+            self._head_for(any_type if task_type == "auto" else task_type)
+        is_finetuned = self._finetuning() is not None
+        encoder_for([self.features, *(["embedding"] if is_finetuned else [])], self.model, layer=self.layer, device=self.device)
 
     def cross_validate(self, X: Any, y: Any, *, features: Sequence[str], n_splits: int = 5) -> dict[str, dict[str, np.ndarray]]:
         """Return, for each target and each of several feature sets, the head's score in each fold of the same random folds.
 
         RMSE for regression, ROC AUC for classification; NaN where a fold has too few usable rows. All rows of a molecule are in the same
-        fold (`molecule_folds`). So a user sees whether the encoder earns its place on their data before any prediction is made.
+        fold (`molecule_folds`). So a user sees whether the encoder earns its place on their data before any prediction is made. A target
+        with fewer than three labelled molecules, or fewer than two of a class, is left out, and that is said in the log.
 
         Parameters
         ----------
@@ -55,8 +78,6 @@ class ComparedPredictor(FittedPredictor):
         ------
         ConfigError
             If fewer than two folds were asked for.
-        DataError
-            If a target has fewer than three labelled molecules, or fewer than two of a class.
         """
         smiles = smiles_of(X)
         targets, labels = target_columns(y, len(smiles))
@@ -98,7 +119,7 @@ class ComparedPredictor(FittedPredictor):
             self.head_parameters = {**(self.head_parameters or {}), **found.parameters}
         return found
 
-    def compare_finetuned(self, X: Any) -> dict[str, dict[str, float]]:
+    def compare_finetuned(self, X: Any) -> dict[str, dict[str, HeldOutScore]]:
         """Return, for each target, the score of fine-tuning in its validation beside those of frozen features, on the same rows.
 
         RMSE for regression, ROC AUC for classification, of the network (``fine-tuned``), of the named head on the named features, and of
@@ -140,12 +161,31 @@ class ComparedPredictor(FittedPredictor):
         task_type = self.task_type.get(target, "auto") if isinstance(self.task_type, dict) else self.task_type
         return infer_task_type(labels) if task_type == "auto" else task_type
 
+    def _finetuning(self) -> FineTuning | None:
+        """The settings of fine-tuning, or None where none was asked for; ConfigError where something excludes it."""
+        settings = FineTuning.of(self.finetune)
+        if settings is None:
+            return None
+        if self.calibration not in (None, CROSS):
+            raise ConfigError(
+                "fine-tuning is calibrated on the rows that its validation holds out, received "
+                f"calibration={self.calibration!r}; use 'cross' or None (--calibrate cross or none)"
+            )
+        if self.memory_limit is not None:
+            raise ConfigError("fine-tuning holds its features in memory, received a memory_limit; leave one of them out (--memory-limit)")
+        if self.model is None:
+            raise ConfigError("fine-tuning needs an encoder to start from, received no model; pass model='runs/a' (--model runs/a)")
+        return settings
+
     def _new_head(self, target: str, labels: np.ndarray) -> Head:
+        return self._head_for(self._task_type_of(target, labels))
+
+    def _head_for(self, task_type: str) -> Head:
         parameters = self.head_parameters or {}
         reserved = sorted({"name", "task_type", "random_state", "n_jobs"} & set(parameters))
         if reserved:
             raise ConfigError(f"expected parameters of the head's own, received {', '.join(reserved)}; set it for the predictor")
-        return build_head(self.head, self._task_type_of(target, labels), random_state=self.random_state, n_jobs=self.n_jobs, **parameters)
+        return build_head(self.head, task_type, random_state=self.random_state, n_jobs=self.n_jobs, **parameters)
 
     def _new_encoder(self, names: Sequence[str]) -> MoleculeFeaturizer | None:
         return encoder_for(names, self.model, layer=self.layer, n_jobs=self.n_jobs, device=self.device)

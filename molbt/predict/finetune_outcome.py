@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,29 @@ FINE_TUNED = "fine-tuned"
 
 logger = logging.getLogger(__name__)
 
-# The molecules held out of one validation are divided in so many parts, to count the coverage of each by the others.
+# The molecules held out of one validation are divided in so many parts: to count the coverage of each by the others, and to see how much
+# a score varies.
 _PARTS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutScore:
+    """RMSE or ROC AUC on the rows that fine-tuning's validation held out.
+
+    Attributes
+    ----------
+    score : float
+        Over all of them.
+    parts : ndarray of shape (parts,), float64
+        In each fold, or where there was one only, in each fifth of its molecules: how these vary tells nothing of another training then.
+        NaN where it is undefined.
+    test_share : float
+        The share of a part in the rows that it and its training have together.
+    """
+
+    score: float
+    parts: np.ndarray
+    test_share: float
 
 
 def encoder_of(finetuned: FineTuned, start: MoleculeFeaturizer, smiles: Sequence[Any]) -> MoleculeFeaturizer:
@@ -56,10 +78,7 @@ def calibrations_of(finetuned: FineTuned) -> dict[str, Calibration]:
     Those were predicted by networks that learned from the other rows. The network that predicts new molecules learned from all, so what
     ``molbt.predict.out_of_fold`` says of its promise holds here too.
     """
-    found = {}
-    part = np.empty(len(finetuned.labels), dtype=np.int64)
-    for number, (_, held) in enumerate(finetuned.folds):
-        part[held] = number if len(finetuned.folds) > 1 else pd.factorize(finetuned.molecules[held])[0] % _PARTS
+    found, part = {}, _part_of(finetuned)
     for (name, head), predicted, labels in zip(finetuned.heads.items(), finetuned.held_out.T, finetuned.labels.T, strict=True):
         known = np.isfinite(predicted) & np.isfinite(labels)
         if known.sum() < FEWEST_ROWS or head.constant_ is not None:
@@ -72,10 +91,10 @@ def calibrations_of(finetuned: FineTuned) -> dict[str, Calibration]:
 
 def held_out_scores(
     finetuned: FineTuned, candidates: Mapping[str, tuple[FeatureSet, Callable[[str], Head]]]
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, HeldOutScore]]:
     """Return, for each target, the score of the fine-tuned network on the rows that validation held out, and those of frozen features.
 
-    RMSE or ROC AUC over all held-out rows; every candidate learns from the rows that the network learned from.
+    Every candidate learns from the rows that the network learned from.
 
     Parameters
     ----------
@@ -83,14 +102,31 @@ def held_out_scores(
     candidates : mapping of str to (FeatureSet of n rows, callable)
         What to compare with, by name; the callable makes an unfitted head for a target.
     """
-    scores: dict[str, dict[str, float]] = {}
+    part, (train, held) = _part_of(finetuned), finetuned.folds[0]
+    n_parts, n_test = int(part.max()) + 1, len(held) / (1 if len(finetuned.folds) > 1 else _PARTS)
+
+    def score(labels: np.ndarray, predicted: np.ndarray, task_type: str) -> HeldOutScore:
+        known = np.isfinite(predicted) & np.isfinite(labels)
+        masks = [known, *(known & (part == number) for number in range(n_parts))]
+        whole, *parts = [fold_score(labels[mask], predicted[mask], task_type) for mask in masks]
+        return HeldOutScore(whole, np.array(parts), n_test / (n_test + len(train)))
+
+    scores: dict[str, dict[str, HeldOutScore]] = {}
     for (name, fitted), predicted, labels in zip(finetuned.heads.items(), finetuned.held_out.T, finetuned.labels.T, strict=True):
         rows = np.isfinite(predicted) & np.isfinite(labels)
-        scores[name] = {FINE_TUNED: fold_score(labels[rows], predicted[rows], fitted.task_type)}
+        scores[name] = {FINE_TUNED: score(labels, predicted, fitted.task_type)}
         for label, (features, new_head) in candidates.items():
             others = np.full(len(labels), np.nan)
             for train, held in finetuned.folds:
                 if np.isfinite(labels[train]).sum() > 1:
                     others[held] = new_head(name).fit(features.rows(train), labels[train]).predict(features.rows(held))
-            scores[name][label] = fold_score(labels[rows], others[rows], fitted.task_type)
+            scores[name][label] = score(labels, np.where(rows, others, np.nan), fitted.task_type)
     return scores
+
+
+def _part_of(finetuned: FineTuned) -> np.ndarray:
+    """The part of each row that validation held out, −1 elsewhere: its fold, or a fifth of the molecules of the only one."""
+    part = np.full(len(finetuned.labels), -1)
+    for number, (_, held) in enumerate(finetuned.folds):
+        part[held] = number if len(finetuned.folds) > 1 else pd.factorize(finetuned.molecules[held])[0] % _PARTS
+    return part

@@ -1,15 +1,20 @@
 """How several feature sets fare with the same head in the same folds."""
 
+import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from molbt.errors import DataError
 from molbt.predict.cross_validation import fold_score, random_folds
 from molbt.predict.features import FeatureBuilder
 from molbt.predict.head import Head
 from molbt.predict.replicates import molecule_numbers
 from molbt.predict.targets import naming
+
+logger = logging.getLogger(__name__)
 
 
 def fold_scores(
@@ -22,6 +27,8 @@ def fold_scores(
     random_state: int,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Return, for each target and feature set, the head's score in each fold: RMSE or ROC AUC, NaN where it is undefined.
+
+    A target with too few molecules for folds is left out, and that is said in the log.
 
     Parameters
     ----------
@@ -38,20 +45,27 @@ def fold_scores(
     Raises
     ------
     ConfigError, DataError
-        As ``random_folds`` and ``Head.fit`` do; the target is named.
+        As ``random_folds`` (fewer than two folds asked for) and ``Head.fit`` do; the target is named.
     """
-    scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in labels}
     known = {name: np.flatnonzero(np.isfinite(column)) for name, column in labels.items()}
     folds, molecules = {}, molecule_numbers(smiles)
     for name, rows in known.items():
         with naming(name):
             task_type = new_head(name, labels[name]).task_type
+        try:
             folds[name] = random_folds(labels[name][rows], task_type, n_splits, random_state, molecules[rows])
-    for features, builder in builders.items():
+        except DataError as error:
+            logger.warning("%s: not compared in folds: %s", name, error)
+    scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in folds}
+    for features, builder in builders.items() if folds else ():
         built = replace(builder(smiles), molecules=molecules)
-        for name, rows in known.items():
-            usable, y, values = built.rows(rows), labels[name][rows], []
+        for name in folds:
+            usable, y = built.rows(known[name]), labels[name][known[name]]
+            values = []
             for train, test in folds[name]:
+                if usable.valid[train].sum() < 2:
+                    values.append(math.nan)
+                    continue
                 with naming(name):
                     head = new_head(name, y).fit(usable.rows(train), y[train])
                 values.append(fold_score(y[test], head.predict(usable.rows(test)), head.task_type))

@@ -132,6 +132,18 @@ def in_one_unit(cells: Cells, unit: str | None, name: str) -> Cells:
     return replace(cells, values=values, units=[""] * len(values))
 
 
+def class_words(column: Sequence[Any], cells: Cells) -> dict[int, str]:
+    """Return the words that name class 1 and class 0 in a column, as they stand there first: ``{1: "Active", 0: "inactive, no"}``.
+
+    A class that no word names is not in it.
+    """
+    found: dict[int, dict[str, str]] = {1: {}, 0: {}}
+    for row in np.flatnonzero(cells.is_word).tolist():
+        word = str(column[row]).strip()
+        found[int(cells.values[row])].setdefault(word.casefold(), word)
+    return {number: ", ".join(words.values()) for number, words in found.items() if words}
+
+
 def flipped(relations: np.ndarray) -> np.ndarray:
     """Return the relations after a change of sign: ``>`` becomes ``<``."""
     return np.array([_FLIPPED.get(relation, relation) for relation in relations.tolist()], dtype="<U2")

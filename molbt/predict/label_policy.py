@@ -81,6 +81,22 @@ class LabelPolicy:
     def has_threshold(self) -> bool:
         return self.active_above is not None or self.active_below is not None
 
+    @property
+    def known_task_type(self) -> str:
+        """The task type as far as it is known before any cell is read."""
+        return "classification" if self.has_threshold else self.task_type
+
+    def without_effect(self, task_type: str) -> list[str]:
+        """Return the options that were given and change nothing for such labels, as the command line spells them."""
+        for_classes, is_kept = task_type == "classification", self.duplicates == "keep"
+        passed_over = {
+            "--censored value": for_classes and self.censored == "value",
+            f"--max-spread {self.max_spread:g}" if self.max_spread is not None else "": for_classes or is_kept,
+            f"--conflicts {self.conflicts}": (for_classes and self.conflicts == "mean") or (is_kept and self.conflicts != "drop"),
+            f"--target-unit {self.unit}" if self.unit else "": for_classes and not self.has_threshold,
+        }
+        return [option for option, is_passed_over in passed_over.items() if option and is_passed_over]
+
     def summary(self) -> str:
         """Return it in words: ``as measured; bounds drop; replicates median; conflicts drop``."""
         scale = "as measured" if self.scale == "none" else f"{self.scale} from {self.unit or 'numbers'}"

@@ -14,66 +14,25 @@ Every row keeps its place: a row without a label says why. In order:
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from molbt.data.molecule_values import molar_masses
 from molbt.errors import DataError, ShapeError
-from molbt.predict.label_cells import Cells, flipped, in_one_unit, read_cells
+from molbt.predict.label_cells import CLASS_WORDS, Cells, class_words, flipped, in_one_unit, read_cells
+from molbt.predict.label_counts import LabelCounts, listed
 from molbt.predict.label_policy import LabelPolicy
 from molbt.predict.replicates import measured_molecules, replicate_groups
 from molbt.predict.units import Conversion
 
+_WORDS_TO_USE = (
+    f"only two classes are known, 1 ({', '.join(word for word, label in CLASS_WORDS.items() if label)}) and "
+    f"0 ({', '.join(word for word, label in CLASS_WORDS.items() if not label)}), in any case: write these, "
+)
 # 30 nM and 3 nM are one log unit apart, and their logarithms a rounding error more.
 _ROUNDING = 1e-9
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelCounts:
-    """What became of the rows: the first eight add up to ``rows``.
-
-    Attributes
-    ----------
-    labels : int
-        Rows with a label.
-    missing : int
-        Empty cells.
-    unreadable, unconvertible : int
-        Cells that are neither number nor class; numbers without a logarithm or without the molar mass that their unit needs.
-    censored : int
-        Bounds left out.
-    replicates : int
-        Rows whose value went into the label of another row.
-    conflicts : int
-        Rows of molecules whose measurements contradict each other.
-    rows : int
-    bounds_used, approximate : int
-        Among the labels, before replicates are combined: bounds taken as measured or deciding a class, and approximate values.
-    """
-
-    labels: int = 0
-    missing: int = 0
-    unreadable: int = 0
-    unconvertible: int = 0
-    censored: int = 0
-    replicates: int = 0
-    conflicts: int = 0
-    rows: int = 0
-    bounds_used: int = 0
-    approximate: int = 0
-
-    def left_out(self) -> str:
-        """Return the rows with a cell and without a label in words, or ``""``: ``bounds 12, replicates of other rows 3``."""
-        words = {
-            "unreadable": "neither number nor class",
-            "unconvertible": "not convertible",
-            "censored": "bounds",
-            "replicates": "replicates of other rows",
-            "conflicts": "in conflict",
-        }
-        return _listed({word: getattr(self, name) for name, word in words.items()})
 
 
 @dataclass(frozen=True)
@@ -93,6 +52,8 @@ class Labels:
     counts : LabelCounts
     max_spread : float or None
         The largest spread of replicates that is no conflict, in units of the label; None for classes.
+    words : dict of int to str
+        The words of the column that name class 1 and class 0, where there are any and no threshold makes the classes.
     """
 
     name: str
@@ -102,11 +63,24 @@ class Labels:
     reasons: list[str]
     counts: LabelCounts
     max_spread: float | None
+    words: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be learned from these labels, or ``""``."""
+        known = self.values[np.isfinite(self.values)]
+        if len(known) < 2:
+            return f"{len(known)} label, and two or more are needed"
+        if self.task_type == "regression" or (known != known[0]).any():
+            return ""
+        number = int(known[0])
+        word = f" ({self.words[number]})" if number in self.words else ""
+        return f"all {len(known):,} labels are of class {number}{word}, and one class cannot be learned"
 
     def summary(self) -> str:
         """Return one line: ``pIC50: regression, 1,017 labels; left out: bounds 3``."""
         unit = f" in {self.unit}" if self.unit and self.unit != self.name else ""
-        used = _listed({"bounds": self.counts.bounds_used, "approximate values": self.counts.approximate})
+        used = listed({"bounds": self.counts.bounds_used, "approximate values": self.counts.approximate})
         left_out = self.counts.left_out()
         return (
             f"{self.name}: {self.task_type}{unit}, {self.counts.labels:,} labels"
@@ -116,7 +90,8 @@ class Labels:
 
     def facts(self) -> dict[str, Any]:
         """Return JSON values about the labels, for ``Predictor.save``."""
-        return {**asdict(self.counts), "max_spread": self.max_spread}
+        words = {f"class_{number}": word for number, word in self.words.items()}
+        return {**asdict(self.counts), "max_spread": self.max_spread, **words}
 
 
 def make_labels(
@@ -176,10 +151,12 @@ def make_labels(
         odd = f", {counts.left_out()}" if counts.left_out() else ""
         raise DataError(
             f"column {name!r} leaves no label in {counts.rows:,} rows (empty {counts.missing:,}{odd}{first}); "
-            "name another column or change how it is read"
+            f"{_WORDS_TO_USE if counts.unreadable else ''}name another column or change how it is read"
         )
     unit = policy.conversion.label_unit if task_type == "regression" else None
-    return Labels(name, task_type, unit, rows.values, rows.reasons, counts, max_spread if task_type == "regression" else None)
+    words = class_words(column, cells) if task_type == "classification" and not policy.has_threshold else {}
+    spread = max_spread if task_type == "regression" else None
+    return Labels(name, task_type, unit, rows.values, rows.reasons, counts, spread, words)
 
 
 class _Rows:
@@ -244,10 +221,6 @@ class _Rows:
                 self.values[row], self.status[row] = np.nan, "replicates"
                 self.reasons[row] = f"replicate of row {group[0]}, which carries the label of the {len(group)} measurements"
             self.values[group[0]] = label
-
-
-def _listed(numbers: dict[str, int]) -> str:
-    return ", ".join(f"{word} {number:,}" for word, number in numbers.items() if number)
 
 
 def _task_type(cells: Cells, policy: LabelPolicy) -> str:

@@ -16,7 +16,6 @@ from molbt.predict.calibration import CROSS, Calibration, check_calibration, fit
 from molbt.predict.compared_predictor import ComparedPredictor
 from molbt.predict.finetune import FineTuned, fine_tune
 from molbt.predict.finetune_outcome import calibrations_of, encoder_of
-from molbt.predict.finetune_settings import FineTuning
 from molbt.predict.head import Head
 from molbt.predict.replicates import molecule_numbers
 from molbt.predict.saved_predictor import read_predictor, write_predictor
@@ -239,18 +238,9 @@ class Predictor(ComparedPredictor):
         self, smiles: Sequence[Any], labels: np.ndarray, task_types: Mapping[str, str], progress: Progress | None
     ) -> FineTuned | None:
         """Fine-tune if that was asked for, and take its encoder."""
-        settings = FineTuning.of(self.finetune)
-        if settings is None:
+        settings = self._finetuning()
+        if settings is None or self.model is None:
             return None
-        if self.calibration not in (None, CROSS):
-            raise ConfigError(
-                "fine-tuning is calibrated on the rows that its validation holds out, received "
-                f"calibration={self.calibration!r}; use 'cross' or None (--calibrate cross or none)"
-            )
-        if self.memory_limit is not None:
-            raise ConfigError("fine-tuning holds its features in memory, received a memory_limit; leave one of them out (--memory-limit)")
-        if self.model is None:
-            raise ConfigError("fine-tuning needs an encoder to start from, received no model; pass model='runs/a' (--model runs/a)")
         start = MoleculeFeaturizer(self.model, output=self.layer, on_invalid="nan", n_jobs=self.n_jobs, device=self.device).fit()
         finetuned = fine_tune(start, smiles, labels, task_types, settings=settings, random_state=self.random_state, progress=progress)
         self.featurizer_ = encoder_of(finetuned, start, smiles)

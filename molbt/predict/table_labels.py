@@ -3,7 +3,7 @@
 from collections.abc import Container, Sequence
 
 from molbt.data.tables import Table, require_column
-from molbt.errors import ConfigError
+from molbt.errors import ConfigError, DataError
 from molbt.predict.label_policy import LabelPolicy
 from molbt.predict.labels import Labels, make_labels
 
@@ -44,6 +44,24 @@ def table_labels(
             require_column(table.frame.columns, name, table.source, option)
     marks = {name: table.frame[beside].tolist() for name, beside in zip(targets, relation_columns, strict=False)}
     return [make_labels(table.frame[name].tolist(), smiles, policy, name=name, relations=marks.get(name)) for name in targets]
+
+
+def learnable_labels(labels: Sequence[Labels]) -> tuple[list[Labels], list[Labels]]:
+    """Return the targets that can be learned, and those that cannot (``Labels.problem``).
+
+    Raises
+    ------
+    DataError
+        If none can.
+    """
+    learnable, others = ([entry for entry in labels if bool(entry.problem) == has_problem] for has_problem in (False, True))
+    if not learnable:
+        problems = "; ".join(f"{entry.name!r}: {entry.problem}" for entry in others)
+        raise DataError(
+            f"no target can be learned: {problems}; label more molecules, of both classes, move the threshold if there is one, or name "
+            "another column (--target)"
+        )
+    return learnable, others
 
 
 def named_columns(text: str, columns: Container[str]) -> list[str]:

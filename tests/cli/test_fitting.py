@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from molbt import Predictor
+from molbt.cli.fit_outcome import show_folds, show_head, show_validation
 from molbt.cli.main import run
 from molbt.data.sources import embedded_activities
-from molbt.describe import course_in_words
+from molbt.describe import blend_in_words, course_in_words
+from molbt.predict.finetune_outcome import HeldOutScore
+from molbt.predict.heads import build_head
 
 MESSY = {0: ">10000", 1: "0", 2: "", 3: "n.d.", 4: "oops", 5: "~250"}
 
@@ -30,6 +34,8 @@ def assay(tmp_path_factory) -> Path:
     again["IC50"] = [f"{float(again['IC50'].iloc[0]) * 2:.8g}", f"{float(again['IC50'].iloc[1]) * 100:.8g}"]
     for row, cell in MESSY.items():
         frame.loc[row, "IC50"] = cell
+    frame["centred"] = frame["activity"] - frame["activity"].median()
+    frame["one"], frame["rare"] = "active", (frame.index == 30).astype(int)
     frame["mark"] = np.where(frame.index.isin([20, 21]), ">", "=")
     frame.loc[6, "class"] = ""
     frame.loc[7, "smiles"] = "C1CC"
@@ -136,7 +142,7 @@ def test_a_predictor_may_go_without_calibration_and_without_its_molecules(assay,
 
 
 def test_a_threshold_of_zero_is_told_by_info_and_lengths_are_rounded(assay, tmp_path, capsys):
-    command = ["fit", str(assay), "--target", "activity", "--head", "knn", "--folds", "0", "--calibrate", "none"]
+    command = ["fit", str(assay), "--target", "centred", "--head", "knn", "--folds", "0", "--calibrate", "none"]
     assert run([*command, "--active-above", "0", "-o", str(tmp_path / "p")]) == 0
     assert run([*command, "-o", str(tmp_path / "q")]) == 0
     capsys.readouterr()
@@ -240,6 +246,134 @@ def test_what_cannot_be_fitted_is_said_in_one_line(options, code, said, assay, t
     assert not (tmp_path / "p").exists()
 
 
+def test_a_target_that_cannot_be_learned_or_compared_costs_the_others_nothing(assay, tmp_path, capsys):
+    command = ["fit", str(assay), "--head", "knn", "--calibrate", "none", "-o", str(tmp_path / "p")]
+    assert run([*command, "--target", "activity,one,rare", "--folds", "3"]) == 0
+    shown, warned = capsys.readouterr()
+    assert "one: left out: all 150 labels are of class 1 (active), and one class cannot be learned" in shown
+    assert "activity: RMSE in 3 random folds" in shown
+    assert "rare: 149 rows used" in shown
+    assert "rare: ROC AUC" not in shown
+    assert "rare: not compared in folds: cross-validation needs two or more rows of each class" in warned
+    assert Predictor.load(tmp_path / "p").targets_ == ["activity", "rare"]
+    left_out = pd.read_csv(tmp_path / "p" / "left_out.csv", keep_default_na=False)
+    assert left_out.loc[left_out["target"] == "one", "reason"].str.endswith("one class cannot be learned").sum() == 150
+    assert run(["info", str(tmp_path / "p")]) == 0
+    assert "one all 150 labels are of class 1" in capsys.readouterr().out
+
+
+def test_a_target_of_one_class_alone_is_refused(assay, tmp_path, capsys):
+    assert run(["fit", str(assay), "--target", "one", "--head", "knn", "--folds", "0", "-o", str(tmp_path / "p")]) == 1
+    assert "no target can be learned: 'one': all 150 labels are of class 1 (active)" in capsys.readouterr().err
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_head_that_saw_one_label_says_so(capsys):
+    from molbt.predict.features import feature_builders
+
+    counts = feature_builders(["counts"])["counts"](["CCO", "CCN", "C1CC"])
+    show_head("c", build_head("knn", "classification").fit(counts, np.array([1.0, 1.0, 0.0])))
+    assert capsys.readouterr().out == "c: all rows that could be used have the label 1, which is predicted for every molecule\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--head", "kn"], "did you mean 'knn'"),
+        (["--features", "count"], "did you mean 'counts'"),
+        (["--to", "pki", "--target-unit", "nM"], "did you mean 'pKi'"),
+        (["--to", "pKi", "--target-unit", "nm"], "did you mean 'nM'"),
+        (["--head", "ridge", "--active-above", "5"], "does regression only"),
+        (["--set-head", "n_tree=3"], "did you mean 'n_trees'"),
+        (["--model", "default", "--layer", "hidden_9"], "did you mean 'hidden_1'"),
+        (["--calibrate", "0.9"], "up to 0.5"),
+        (["--folds", "1"], "two or more folds, received --folds 1"),
+        (["--layer", "hidden_1"], "--layer hidden_1 has no effect on the features counts; pass --model"),
+        (["--model", "default", "--features", "counts"], "--model has no effect on the features counts; name them with +embedding"),
+        (["--model", "default", "--finetune", "--folds", "3"], "--folds 3 has no effect on fine-tuning"),
+        (["--model", "default", "--finetune", "--search", "3"], "--search is for the parameters of a head"),
+        (["--active-above", "5", "--max-spread", "3"], "--max-spread 3 has no effect on classes; leave it out"),
+        (["--task-type", "classification", "--censored", "value"], "--censored value has no effect on classes"),
+        (["--duplicates", "keep", "--conflicts", "mean"], "--conflicts mean has no effect with --duplicates keep"),
+    ],
+)
+def test_names_and_options_without_effect_are_refused_before_the_table_is_read(options, said, tmp_path, capsys):
+    assert run(["fit", str(tmp_path / "never_read.csv"), "--target", "y", *options, "-o", str(tmp_path / "p")]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_classes_leave_without_effect_is_told_and_so_is_the_word_of_class_1(assay, tmp_path, capsys):
+    command = ["fit", str(assay), "--head", "knn", "--folds", "0", "--calibrate", "none", "--max-spread", "3"]
+    assert run([*command, "--target", "class", "-o", str(tmp_path / "p")]) == 0
+    shown = capsys.readouterr().out
+    assert "no effect on classes: --max-spread 3" in shown
+    assert "class: class 1 is active, class 0 is inactive" in shown
+    assert run(["info", str(tmp_path / "p")]) == 0
+    assert "class 1 active, class 0 inactive" in capsys.readouterr().out
+    assert run([*command, "--target", "activity,class", "-o", str(tmp_path / "q")]) == 0
+    assert "no effect" not in capsys.readouterr().out
+
+
+def test_auto_says_what_it_is_made_of(assay, tmp_path, capsys):
+    command = ["fit", str(assay), "--target", "activity", "--head", "auto", "--set-head", "members=[knn, tanimoto_svm]", "--folds", "0"]
+    assert run([*command, "--calibrate", "none", "-o", str(tmp_path / "p")]) == 0
+    shown = capsys.readouterr().out
+    head = json.loads((tmp_path / "p" / "predictor.json").read_text())["targets"][0]["head"]
+    for name, member in head["members"].items():
+        assert f"{name} {100 * member['weight']:.0f} % ({head['losses'][name]:.4f})" in shown
+    said = next(line for line in shown.splitlines() if "auto is made of" in line)
+    assert said.endswith(f"together {head['losses']['auto']:.4f} (held-out RMSE)")
+    assert run(["info", str(tmp_path / "p")]) == 0
+    assert said in capsys.readouterr().out.splitlines()
+
+
+def test_a_blend_is_told_heaviest_first_and_without_losses_where_there_are_none():
+    losses = {"knn": 0.5, "gp": 0.4, "auto": 0.39}
+    told = blend_in_words({"knn": 0.2, "gp": 0.8}, losses, "classification")
+    assert told == "auto is made of gp 80 % (0.4000), knn 20 % (0.5000); together 0.3900 (held-out root Brier score)"
+    assert blend_in_words({"knn": 0.5, "gp": 0.5}, {}, "regression").startswith("auto is made of knn, gp in equal parts")
+    assert blend_in_words({"knn": 1.0}, {}, "regression") == "auto is made of knn alone"
+
+
+def test_the_difference_to_plain_counts_has_an_interval(assay, tmp_path, capsys):
+    command = ["fit", str(assay), "--target", "activity", "--head", "knn", "--features", "counts+descriptors", "--calibrate", "none"]
+    assert run([*command, "-o", str(tmp_path / "p")]) == 0
+    shown = capsys.readouterr().out
+    folds = json.loads((tmp_path / "p" / "predictor.json").read_text())["facts"]["folds"]["activity"]
+    difference = np.array(folds["counts+descriptors"]) - folds["counts"]
+    error = difference.std(ddof=1) * np.sqrt(1 / 5 + 1 / 4)
+    low, high = stats.t(4, difference.mean(), error).interval(0.95)
+    found = f"RMSE of counts+descriptors − counts: {difference.mean():+.4f} (95 % interval {low:+.4f} to {high:+.4f}): "
+    assert found in shown
+    assert ("plain counts did better" in shown) == (low > 0)
+
+
+def test_counts_are_recommended_only_where_the_interval_excludes_zero(capsys):
+    counts, clear, noise = np.full(5, 0.8), np.array([0.1, 0.11, 0.09, 0.1, 0.1]), np.array([0.1, -0.05, 0.02, -0.04, 0.03])
+    show_folds("y", "regression", {"counts": counts, "embedding": counts + clear}, "embedding")
+    assert "worse\ny: plain counts did better in these folds than embedding: consider --features counts" in capsys.readouterr().out
+    show_folds("y", "regression", {"counts": counts, "embedding": counts + noise}, "embedding")
+    shown = capsys.readouterr().out
+    assert "no difference shown" in shown
+    assert "consider" not in shown
+    show_folds("y", "regression", {"counts": np.array([0.8, np.nan, 0.6]), "embedding": np.full(3, np.nan)}, "embedding")
+    shown = capsys.readouterr().out
+    assert "counts: 0.7000 (fold to fold sd 0.1414), undefined in 1 of them" in shown
+    assert "embedding: undefined" in shown
+    assert "too few folds to tell" in shown
+
+
+def test_other_features_are_recommended_over_fine_tuning_only_where_the_interval_excludes_zero(capsys):
+    noise = np.array([0.1, -0.05, 0.02, -0.04, 0.03])
+    tuned = HeldOutScore(0.8, np.full(5, 0.8), 0.2)
+    scores = {"fine-tuned": tuned, "a": HeldOutScore(0.9, 0.9 + noise / 10, 0.2), "b": HeldOutScore(0.81, 0.81 + noise, 0.2)}
+    show_validation("y", "classification", scores)
+    shown = capsys.readouterr().out
+    assert "y: a did better there than fine-tuning: consider it instead" in shown
+    assert shown.count("consider") == 1
+    assert shown.count("no difference shown") == 1
+
+
 def test_replicates_never_stand_in_two_folds(tmp_path, capsys, nci_smiles):
     # Twenty molecules twice each, with the same label: were the two in different folds, nearest neighbours would know the answer.
     generator = np.random.default_rng(0)
@@ -271,7 +405,7 @@ def test_evaluate_reads_the_labels_that_fit_learns_from(assay, tmp_path, capsys)
         "--relation-column",
         "mark",
         "--duplicates",
-        "keep",
+        "mean",
         "--max-spread",
         "2",
     ]
@@ -281,7 +415,7 @@ def test_evaluate_reads_the_labels_that_fit_learns_from(assay, tmp_path, capsys)
     assert run(evaluate) == 0
     shown = capsys.readouterr().out
     assert summary in shown.splitlines()
-    assert "Policy of labels: pIC50 from nM; bounds drop; replicates keep; conflicts beyond 2 drop." in shown
+    assert "Policy of labels: pIC50 from nM; bounds drop; replicates mean; conflicts beyond 2 drop." in shown
     assert "RMSE (pIC50)" in shown
     results = pd.read_csv(tmp_path / "r" / "results.csv").iloc[0]
     counted = int(re.search(r"([\d,]+) labels", summary)[1])

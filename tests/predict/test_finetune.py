@@ -2,6 +2,7 @@
 
 import gc
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -236,11 +237,15 @@ def test_fine_tuning_is_compared_with_frozen_features_on_the_same_rows(logp, tin
     (scores,) = predictor.compare_finetuned(smiles).values()
     assert set(scores) == {"fine-tuned", "ridge on embedding", "tanimoto_svm on counts"}
     held_out = predictor.finetuned_.held_out[:, 0]
-    assert scores["fine-tuned"] == pytest.approx(np.sqrt(np.mean((held_out - y) ** 2)))
+    assert scores["fine-tuned"].score == pytest.approx(np.sqrt(np.mean((held_out - y) ** 2)))
+    assert scores["fine-tuned"].parts == pytest.approx(
+        [np.sqrt(np.mean((held_out[held] - y[held]) ** 2)) for _, held in predictor.finetuned_.folds]
+    )
+    assert scores["fine-tuned"].test_share == 0.2
     frozen, others = MoleculeFeaturizer(tiny_run).fit_transform(smiles), np.full(len(y), np.nan)
     for train, held in predictor.finetuned_.folds:
         others[held] = LinearOutput().fit(dense(frozen[train]), y[train]).predict(dense(frozen[held]))
-    assert scores["ridge on embedding"] == pytest.approx(np.sqrt(np.mean((others - y) ** 2)), rel=0.1)  # another grid of penalties
+    assert scores["ridge on embedding"].score == pytest.approx(np.sqrt(np.mean((others - y) ** 2)), rel=0.1)  # another grid of penalties
     with pytest.raises(ShapeError, match="60 molecules"):
         predictor.compare_finetuned(smiles[:5])
     with pytest.raises(ConfigError, match="finetune=True"):
@@ -283,6 +288,8 @@ def test_the_command_says_what_fine_tuning_brought(tmp_path, logp, tiny_run):
     assert result.exit_code == 0, result.output
     for name in ("fine-tuned: ", "ridge on counts+embedding: ", "tanimoto_svm on counts: "):
         assert f"validation, {name}" in result.output
+    for name in ("ridge on counts+embedding", "tanimoto_svm on counts"):
+        assert re.search(rf"RMSE of fine-tuned − {re.escape(name)}: \S+ \(95 % interval \S+ to \S+\): ", result.output)
     loaded = Predictor.load(tmp_path / "p")
     assert loaded.finetune["epochs"] == 3
     shown = CliRunner().invoke(app, ["info", str(tmp_path / "p")]).output

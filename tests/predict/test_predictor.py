@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -179,6 +180,31 @@ def test_what_cannot_be_learned_is_refused(parameters, labels, error, said):
         Predictor(**{"features": "counts", **parameters}).fit(["CCO", "CCN"], labels)
 
 
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"head": "kn"}, "did you mean 'knn'"),
+        ({"head": "ridge", "task_type": "classification"}, "does regression only"),
+        ({"head_parameters": {"n_tree": 3}}, "did you mean 'n_trees'"),
+        ({"features": "count"}, "did you mean 'counts'"),
+        ({"features": "embedding"}, "need an encoder"),
+        ({"calibration": 0.6}, "received 0.6"),
+        ({"finetune": True}, "needs an encoder to start from"),
+        ({"finetune": {"epoch": 3}}, "epochs"),
+        ({"finetune": True, "model": "default", "features": "count"}, "did you mean 'counts'"),
+        ({"features": "embedding", "model": "default", "layer": "hidden_9"}, "did you mean 'hidden_1'"),
+    ],
+)
+def test_settings_are_checked_without_molecules(parameters, said):
+    with pytest.raises(ConfigError, match=said):
+        Predictor(**{"features": "counts", **parameters}).check_settings()
+
+
+@pytest.mark.parametrize("head", sorted(HEADS))
+def test_settings_that_are_right_pass(head):
+    Predictor(head=head, features="counts", task_type="auto").check_settings()
+
+
 def test_labels_may_be_a_nullable_series():
     smiles = ["CCO", "CCN", "CCC", "CCCl"]
     predictor = Predictor(features="counts", head="ridge").fit(smiles, pd.Series([1, 2, None, 4], dtype="Int64"))
@@ -276,8 +302,6 @@ def test_a_target_that_cannot_be_learned_is_named():
     labels = pd.DataFrame({"a": [1, 2, 3.5], "b": [1.5, np.nan, np.nan]})
     with pytest.raises(DataError, match="target 'b': the head 'ridge' needs at least two"):
         Predictor(features="counts", head="ridge").fit(["CCO", "CCN", "CCC"], labels)
-    with pytest.raises(DataError, match="target 'b': cross-validation needs three"):
-        Predictor(features="counts", head="ridge").cross_validate(["CCO", "CCN", "CCC"], labels, features=["counts"])
     with pytest.raises(ConfigError, match="targets of different names, received a, a"):
         Predictor(features="counts").fit(["CCO", "CCN"], pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]))
     with pytest.raises(ConfigError, match="units are given for c, the targets are a, b"):
@@ -531,10 +555,18 @@ def test_no_molecule_stands_on_both_sides_of_a_fold():
 
 
 @pytest.mark.parametrize(("labels", "n_splits"), [([1.5, 2], 5), ([0, 0, 0, 1], 5), ([0, 0, 0], 5), ([np.nan] * 3, 5)])
-def test_too_few_labels_for_folds_are_an_error(labels, n_splits):
+def test_a_target_with_too_few_labels_for_folds_is_left_out_and_the_others_are_not(labels, n_splits, caplog):
     smiles = ["CCO", "CCN", "CCC", "CCCC"][: len(labels)]
-    with pytest.raises(DataError, match=r"cross-validation needs t.* or more .*leave it out \(--folds 0\)"):
-        Predictor(features="counts").cross_validate(smiles, labels, features=["counts"], n_splits=n_splits)
+    y = pd.DataFrame({"few": labels, "enough": np.linspace(0.5, 2, len(labels))})
+    scores = Predictor(features="counts", head="knn").cross_validate(smiles, y, features=["counts"], n_splits=n_splits)
+    assert list(scores) == (["enough"] if len(labels) > 2 else [])
+    assert re.search(r"few: not compared in folds: cross-validation needs t.* or more .*leave it out \(--folds 0\)", caplog.text)
+
+
+def test_a_fold_that_leaves_too_few_readable_molecules_has_no_score():
+    scores = Predictor(features="counts", head="knn").cross_validate(["CCO", "CCN", "C1CC"], [1, 2, 3.5], features=["counts"])
+    # Two of three folds hold out a molecule that can be read, and leave one other.
+    assert np.isnan(scores["target"]["counts"]).tolist() == [True, True, True]
 
 
 @pytest.mark.parametrize("n_splits", [1, 0, -1])
