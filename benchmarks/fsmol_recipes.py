@@ -110,7 +110,7 @@ def evaluated(run: Path, directory: Path, benchmark: FSMol, names: list[str], jo
 
 
 def report(results: pd.DataFrame) -> pd.DataFrame:
-    """Return means over assays and seeds, and paired differences to counts and to the encoder untrained, by size of the support set."""
+    """Return means over assays and seeds, and paired differences to counts and to the same features untrained, by size."""
     keys = ["recipe", "benchmark", "data_set", "task", "repeat", "fraction", "metric", "split", "features", "head"]
     mean = results.groupby(keys, as_index=False).agg(value=("value", "mean"), rank=("rank", "mean"), seeds=("seed", "nunique"))
     controls = mean[mean["recipe"] == "controls"]
@@ -119,11 +119,11 @@ def report(results: pd.DataFrame) -> pd.DataFrame:
         together = pd.concat([controls[controls["benchmark"] == size], cell[cell["recipe"] != "controls"]])
         for features, part in cell.groupby("features", sort=False):
             row = {"recipe": recipe, "size": size, "features": features, "value": part.groupby("task")["value"].mean().mean()}
-            for control in ("counts", "untrained"):
+            for name, control in (("counts", "counts"), ("untrained", features.replace("embedding", "untrained"))):
                 found = paired_differences(together, (control, HEAD)).set_index("features")
                 if features in found.index:
                     told = found.loc[features]
-                    row |= {f"to_{control}": f"{told['mean_difference']:+.4f} ({told['ci_low']:+.4f} to {told['ci_high']:+.4f})"}
+                    row |= {f"to_{name}": f"{told['mean_difference']:+.4f} ({told['ci_low']:+.4f} to {told['ci_high']:+.4f})"}
             rows.append(row | {"rank": part["rank"].mean(), "seeds": part["seeds"].min()})
     return pd.DataFrame(rows)
 
@@ -175,7 +175,7 @@ def main() -> None:
             cell = run_cell(corpus, directory, config, benchmark, jobs)
             results.append(cell.assign(recipe=recipe, seed=seed))
             if not any((each["recipe"] == "controls").any() for each in results):
-                names = ["counts", "untrained", "counts+untrained"]
+                names = ["counts", "untrained", "counts+untrained", "pca", "counts+pca"]
                 controls = evaluated(directory / "run", output / f"controls{variant}", benchmark, names, jobs)
                 results.append(controls.assign(recipe="controls", seed=0, rank=float("nan"), loss=float("nan")))
             table = pd.concat(results)
