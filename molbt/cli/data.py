@@ -84,6 +84,7 @@ def pairs(
     output: Annotated[Path, typer.Option("--output", "-o", help="The table: csv, tsv or parquet.")],
     table: Annotated[Path | None, typer.Argument(help="Labelled molecules of your own, for --partners; FS-Mol's by default.")] = None,
     part: Annotated[str, typer.Option("--part", help="Of FS-Mol: train, valid or test.")] = "train",
+    actives: Annotated[bool, typer.Option("--actives", help="Only molecules that are active, with the text of their task.")] = False,
     partners: Annotated[
         int,
         typer.Option("--partners", min=0, help="Pair each active with so many other actives of its task, instead of with the task's text."),
@@ -104,6 +105,8 @@ def pairs(
     from molbt.errors import ConfigError
 
     output_format(output)
+    if actives and partners:
+        raise ConfigError("--actives is for pairs of molecules and texts, received --partners as well; leave one of them out")
     if not partners and (inactives or table is not None):
         given = "--inactives" if inactives else "a table"
         raise ConfigError(f"{given} is for pairs of molecules, received no --partners; add --partners 2")
@@ -112,6 +115,7 @@ def pairs(
     else:
         rows = measured_rows(table, smiles=smiles_column, task=task_column, label=label_column)
     if not partners:
+        rows = rows[rows["label"] == 1] if actives else rows
         write_table(rows, output)
         typer.echo(f"{len(rows):,} labelled rows of {rows['task'].nunique():,} tasks, {rows['text'].nunique():,} texts: {output}")
         return

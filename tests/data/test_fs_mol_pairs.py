@@ -45,6 +45,15 @@ def test_the_command_writes_the_table(data_dir: Path, tmp_path: Path, capsys) ->
     assert run(["data", "pairs", "-o", str(tmp_path / "pairs.txt"), "--data-dir", str(data_dir)]) == 2
 
 
+def test_actives_alone_are_pairs_that_belong_together(data_dir: Path, tmp_path: Path, capsys) -> None:
+    command = ["data", "pairs", "--actives", "-o", str(tmp_path / "pairs.csv"), "--data-dir", str(data_dir)]
+    assert run(command) == 0
+    whole = labelled_pairs(FSMolData(data_dir / "fs-mol"), "train")
+    assert pd.read_csv(tmp_path / "pairs.csv")["smiles"].tolist() == whole.loc[whole["label"] == 1, "smiles"].tolist()
+    assert run([*command, "--partners", "2"]) != 0
+    assert "leave one of them out" in capsys.readouterr().err
+
+
 def test_missing_descriptions_are_an_error(data_dir: Path) -> None:
     (data_dir / "fs-mol" / "task_text.jsonl.gz").unlink()
     with pytest.raises(DataError, match="task_text"):
