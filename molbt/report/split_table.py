@@ -8,6 +8,7 @@ from molbt.evaluation.split_differences import split_differences
 from molbt.report.wording import decimals_for, interval, metric_name, number
 
 _HEADINGS = ("features", "head", "Δ to control", "95 % interval", "better/worse/splits", "claim")
+_NOTE = "corrected resampled t-intervals: about other splits of these molecules, not about other data"
 
 
 def split_table(results: pd.DataFrame, control: tuple[str, str], metric: str, label_unit: str = "") -> str:
@@ -18,7 +19,7 @@ def split_table(results: pd.DataFrame, control: tuple[str, str], metric: str, la
     table = [list(_HEADINGS), *lines]
     widths = [max(len(line[place]) for line in table) for place in range(len(_HEADINGS))]
     aligned = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
-    return "\n".join([f"{_caption(results, control, metric, label_unit)}", *aligned])
+    return "\n".join([_caption(results, control, metric, label_unit), *aligned, f"* {_NOTE}"])
 
 
 def split_section(results: pd.DataFrame, control: tuple[str, str], metric: str, label_unit: str = "") -> str:
@@ -31,16 +32,13 @@ def split_section(results: pd.DataFrame, control: tuple[str, str], metric: str, 
     caption = escape(_caption(results, control, metric, label_unit))
     return (
         f'<h3>Over splits of this data set</h3><div class="scroll"><table class="comparison"><caption>{caption}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div><ul class="footnotes"><li>{escape(_NOTE)}</li></ul>'
     )
 
 
 def _caption(results: pd.DataFrame, control: tuple[str, str], metric: str, label_unit: str) -> str:
     n_splits = results["repeat"].nunique()
-    return (
-        f"{metric_name(metric, label_unit)}, difference to {' × '.join(control)} over {n_splits} random splits of this one data set "
-        "(corrected resampled t-intervals: they are about other splits of these molecules, not about other data)"
-    )
+    return f"{metric_name(metric, label_unit)}, difference to {' × '.join(control)} over {n_splits} random splits of this one data set"
 
 
 def _lines(results: pd.DataFrame, control: tuple[str, str], metric: str) -> list[list[str]]:
