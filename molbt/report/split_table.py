@@ -8,6 +8,7 @@ from molbt.evaluation.split_differences import split_differences
 from molbt.report.wording import decimals_for, interval, metric_name, number
 
 _HEADINGS = ("features", "head", "Δ to control", "95 % interval", "better/worse/splits", "claim")
+_WORDS = ("features", "head", "claim")
 _NOTE = "corrected resampled t-intervals: about other splits of these molecules, not about other data"
 
 
@@ -27,8 +28,11 @@ def split_section(results: pd.DataFrame, control: tuple[str, str], metric: str, 
     lines = _lines(results, control, metric)
     if not lines:
         return ""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in _HEADINGS)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in lines)
+    kinds = ["" if name in _WORDS else ' class="number"' for name in _HEADINGS]
+    head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for kind, name in zip(kinds, _HEADINGS, strict=True))
+    body = "".join(
+        "<tr>" + "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, line, strict=True)) + "</tr>" for line in lines
+    )
     caption = escape(_caption(results, control, metric, label_unit))
     return (
         f'<h3>Over splits of this data set</h3><div class="scroll"><table class="comparison"><caption>{caption}</caption>'
