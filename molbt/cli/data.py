@@ -83,16 +83,18 @@ def verify(names: Names = None, data_dir: Folder = None) -> None:
 def pairs(
     output: Annotated[Path, typer.Option("--output", "-o", help="The table: csv, tsv or parquet.")],
     table: Annotated[Path | None, typer.Argument(help="Labelled molecules of your own, for --partners; FS-Mol's by default.")] = None,
-    part: Annotated[str, typer.Option("--part", help="Of FS-Mol: train, valid or test.")] = "train",
+    part: Annotated[str | None, typer.Option("--part", help="Of FS-Mol: train (the default), valid or test.")] = None,
     actives: Annotated[bool, typer.Option("--actives", help="Only molecules that are active, with the text of their task.")] = False,
     partners: Annotated[
         int,
         typer.Option("--partners", min=0, help="Pair each active with so many other actives of its task, instead of with the task's text."),
     ] = 0,
     inactives: Annotated[bool, typer.Option("--inactives", help="With --partners: also with as many inactives, as label 0.")] = False,
-    smiles_column: Annotated[str, typer.Option("--smiles-column", help="Of your own table.")] = "smiles",
-    task_column: Annotated[str, typer.Option("--task-column", help="Of your own table: the assay or target.")] = "task",
-    label_column: Annotated[str, typer.Option("--label-column", help="Of your own table: 1 for active, 0 for inactive.")] = "label",
+    smiles_column: Annotated[str | None, typer.Option("--smiles-column", help="Of your own table; smiles by default.")] = None,
+    task_column: Annotated[str | None, typer.Option("--task-column", help="Of your own table: the assay; task by default.")] = None,
+    label_column: Annotated[
+        str | None, typer.Option("--label-column", help="Of your own table: 1 for active, 0 for inactive; label by default.")
+    ] = None,
     random_state: RandomState = 0,
     data_dir: Folder = None,
 ) -> None:
@@ -110,10 +112,15 @@ def pairs(
     if not partners and (inactives or table is not None):
         given = "--inactives" if inactives else "a table"
         raise ConfigError(f"{given} is for pairs of molecules, received no --partners; add --partners 2")
+    columns = {"--smiles-column": smiles_column, "--task-column": task_column, "--label-column": label_column}
+    idle = [option for option, value in columns.items() if value is not None] if table is None else ["--part"] if part is not None else []
+    if idle:
+        owner, source = ("a table of your own", "FS-Mol") if table is None else ("FS-Mol", f"{table}")
+        raise ConfigError(f"{idle[0]} is for {owner}, received the rows of {source}; leave it out")
     if table is None:
-        rows = labelled_pairs(FSMolData(find_data(data_dir) / "fs-mol"), part)
+        rows = labelled_pairs(FSMolData(find_data(data_dir) / "fs-mol"), part or "train")
     else:
-        rows = measured_rows(table, smiles=smiles_column, task=task_column, label=label_column)
+        rows = measured_rows(table, smiles=smiles_column or "smiles", task=task_column or "task", label=label_column or "label")
     if not partners:
         rows = rows[rows["label"] == 1] if actives else rows
         write_table(rows, output)

@@ -83,3 +83,13 @@ def test_options_of_pairs_of_molecules_need_partners(tmp_path: Path, capsys, opt
     assert run(["data", "pairs", *table, "-o", str(tmp_path / "pairs.csv"), *options]) != 0
     assert told in capsys.readouterr().err
     assert not (tmp_path / "pairs.csv").exists()
+
+
+def test_options_of_the_other_source_are_refused(tmp_path: Path, capsys) -> None:
+    measured().to_csv(tmp_path / "measured.csv", index=False)
+    command = ["data", "pairs", "-o", str(tmp_path / "pairs.csv"), "--partners", "1"]
+    assert run([*command, str(tmp_path / "measured.csv"), "--part", "valid"]) != 0
+    assert "--part is for FS-Mol" in capsys.readouterr().err
+    assert run([*command, "--task-column", "assay"]) != 0
+    assert "--task-column is for a table of your own" in capsys.readouterr().err
+    assert not (tmp_path / "pairs.csv").exists()
