@@ -1,5 +1,6 @@
 """``evaluate`` on tasks with training and test rows: the printed tables, ``results.csv``, ``leakage.csv`` and the page."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,7 +113,7 @@ def evaluate_benchmark(
             lines.append(f"* {leakage.sentence()}\n")
             if over_splits := split_table(chosen, control, metric, benchmark.label_unit):
                 lines.append(f"{over_splits}\n")
-            elif chosen["data_set"].nunique() == 1:
+            elif chosen["data_set"].nunique() == 1 and "repeats" in inspect.signature(type(benchmark)).parameters:
                 lines.append(f"* for an interval over splits of this data set: --split scaffold_random --repeats {FEWEST_SPLITS}\n")
             if 1 < chosen["data_set"].nunique() <= _DATA_SETS_SHOWN:
                 values = values_by_data_set(chosen, metric).round(3).rename_axis(columns=None).reset_index()
